@@ -1,0 +1,43 @@
+#include "module.h"
+
+#include "../dispatch.h"
+#include "errors.h"
+
+namespace py = pybind11;
+
+PYBIND11_MODULE(_core, m) {
+    m.doc() =
+        "The compiled core of siglin: strict, checked, unforgiving. See _core.pyi.";
+    if (siglin::supported_tables().empty()) {
+        throw py::import_error("siglin needs a CPU with " + siglin::missing_features());
+    }
+    siglin::bind_errors(m);
+    siglin::bind_targets(m);
+    siglin::bind_functions(m);
+    siglin::bind_random(m);
+    siglin::bind_network(m);
+}
+
+namespace siglin {
+
+void bind_errors(py::module_&) {
+    // The classes live in Python, where users catch them; kept for the process's life.
+    const py::module_ errors = py::module_::import("siglin.errors");
+    static PyObject* shape_error =
+        py::object(errors.attr("ShapeError")).release().ptr();
+    static PyObject* dtype_error =
+        py::object(errors.attr("DTypeError")).release().ptr();
+    py::register_local_exception_translator([](std::exception_ptr p) {
+        try {
+            if (p) {
+                std::rethrow_exception(p);
+            }
+        } catch (const ShapeError& e) {
+            PyErr_SetString(shape_error, e.what());
+        } catch (const DTypeError& e) {
+            PyErr_SetString(dtype_error, e.what());
+        }
+    });
+}
+
+}  // namespace siglin

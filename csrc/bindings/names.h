@@ -1,0 +1,21 @@
+// Names of activations, losses and optimisers, as Python spells them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "../network.h"
+#include "../train.h"
+
+namespace siglin {
+
+std::vector<std::string> activation_names();
+
+// Each throws ValueError that lists the valid names.
+Activation activation_from(const char* function, const std::string& name);
+Loss loss_from(const char* function, const std::string& name);
+Optimizer optimizer_from(const char* function, const std::string& name);
+
+const char* name_of(StopReason reason);
+
+}  // namespace siglin

@@ -1,0 +1,401 @@
+// Whole networks: check, view, release the GIL, call.
+#include "../network.h"
+
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include "../random.h"
+#include "../train.h"
+#include "array.h"
+#include "module.h"
+#include "names.h"
+
+namespace siglin {
+namespace {
+
+// Whether a signal's handler raised; called without the GIL.
+bool signal_raised() {
+    const py::gil_scoped_acquire gil;
+    return PyErr_CheckSignals() != 0;
+}
+
+// Runs `work` without the GIL if it is worth it; Ctrl-C becomes KeyboardInterrupt.
+template <class Work>
+void interruptible(double multiply_adds, Work work) {
+    try {
+        const ReleaseGil nogil(multiply_adds);
+        InterruptPoll poll(signal_raised);
+        work([&poll](double done) { poll.charge(done); });
+    } catch (const Interrupted&) {
+        throw py::error_already_set();
+    }
+}
+
+NetworkPlan make_plan(const std::vector<index_t>& sizes,
+                      const std::vector<std::string>& activations,
+                      const std::vector<bool>& biases, const std::string& loss_name) {
+    const char* function = "Network";
+    const Loss loss = loss_from(function, loss_name);
+    if (sizes.size() < 2 || activations.size() + 1 != sizes.size() ||
+        biases.size() != activations.size()) {
+        throw py::value_error(
+            "Network: needs at least two sizes, and an activation and a bias flag for "
+            "each "
+            "layer between them");
+    }
+    index_t total = 0;
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+        if (sizes[i] < 1) {
+            throw py::value_error("Network: sizes[" + std::to_string(i) +
+                                  "] must be >= 1, got " + std::to_string(sizes[i]));
+        }
+        index_t count = 0;
+        if (i > 0 && (__builtin_mul_overflow(sizes[i - 1], sizes[i], &count) ||
+                      __builtin_add_overflow(total, count + sizes[i], &total) ||
+                      total > PTRDIFF_MAX / 64)) {
+            throw py::value_error("Network: sizes give too many parameters");
+        }
+    }
+    std::vector<Activation> list;
+    for (std::size_t l = 0; l < activations.size(); ++l) {
+        const bool softmax = loss == Loss::cross_entropy &&
+                             l + 1 == activations.size() && activations[l] == "softmax";
+        list.push_back(softmax ? Activation::identity
+                               : activation_from(function, activations[l]));
+        const bool last = l + 1 == activations.size();
+        const bool pair_ok = !last || loss == Loss::squared_error ||
+                             (loss == Loss::cross_entropy && softmax) ||
+                             (loss == Loss::bce && list[l] == Activation::sigmoid);
+        if (!pair_ok) {
+            throw py::value_error("Network: loss \"" + loss_name +
+                                  "\" does not go with output activation \"" +
+                                  activations[l] + "\"");
+        }
+    }
+    return {sizes, list, biases, loss};
+}
+
+class Network {
+  public:
+    Network(const std::vector<index_t>& sizes,
+            const std::vector<std::string>& activations,
+            const std::vector<bool>& biases, const std::string& loss,
+            const std::string& dtype)
+        : plan_(make_plan(sizes, activations, biases, loss)),
+          dtype_(dtype == "float32" ? DType::f32 : DType::f64) {
+        if (dtype != "float32" && dtype != "float64") {
+            throw DTypeError("Network: dtype must be float32 or float64, got " + dtype);
+        }
+    }
+
+    index_t n_params() const { return plan_.n_params; }
+
+    py::array predict(const py::object& params_, const py::object& x_,
+                      const py::object& out_) const {
+        const Argument params = checked_vector("predict", "params", params_);
+        const Argument x = checked_x("predict", x_, params);
+        Argument out = out_or_new("predict", out_, x, x.rows(), plan_.n_out());
+        if (!out_.is_none()) {
+            check_no_overlap(out, x);
+            check_no_overlap(out, params);
+        }
+        dispatch_dtype(dtype_, [&](auto tag) {
+            using T = decltype(tag);
+            const T* p = vector_data<T>(params);
+            const auto from = view<T>(x);
+            const auto to = mutable_view<T>(out);
+            interruptible(work(x.rows()), [&](const Progress& progress) {
+                NetworkRunner<T>(plan_, from.rows).predict(p, from, to, progress);
+            });
+        });
+        return out.array;
+    }
+
+    double loss(const py::object& params, const py::object& x,
+                const py::object& t) const {
+        return loss_of("loss", params, std::nullopt, x, t);
+    }
+
+    double loss_and_grads(const py::object& params, const py::object& grads_,
+                          const py::object& x, const py::object& t) const {
+        Argument grads = checked_vector("loss_and_grads", "grads", grads_);
+        check_writable(grads);
+        return loss_of("loss_and_grads", params, grads, x, t);
+    }
+
+    py::tuple output_gradient(const py::object& z_, const py::object& t_) const {
+        const char* function = "output_gradient";
+        const Argument z = checked(function, "z", z_);
+        check_matrix(z, kAny, plan_.n_out());
+        const Argument t = argument(function, "t", t_, z);
+        check_matrix(t, z.rows(), plan_.n_out());
+        Argument dz = new_matrix(z, z.rows(), z.cols());
+        double total = 0;
+        dispatch_dtype(dtype_, [&](auto tag) {
+            using T = decltype(tag);
+            const auto from = view<T>(z);
+            T* to = mutable_vector_data<T>(dz);
+            for (index_t i = 0; i < from.rows; ++i) {
+                std::copy_n(from.data + i * from.stride, from.cols, to + i * from.cols);
+            }
+            const auto& kernels = kernel_table().kernels<T>();
+            const Activation f = plan_.layers.back().activation;
+            const index_t n = from.rows * from.cols;
+            Buffer<T> derivative(n);
+            const bool wants =
+                plan_.loss == Loss::squared_error && f != Activation::identity;
+            if (wants) {
+                kernels.activate(f, to, to, derivative.data(), n);
+            }
+            total = kernels.loss_gradient(
+                {plan_.loss, to, wants ? derivative.data() : nullptr, view<T>(t),
+                 T(1) / static_cast<T>(from.rows), true});
+        });
+        return py::make_tuple(total / static_cast<double>(z.rows()), dz.array);
+    }
+
+    py::tuple fit(const py::object& params_, const py::object& x_, const py::object& t_,
+                  const py::object& state, double lr, index_t epochs,
+                  index_t batch_size, bool shuffle, double tol,
+                  const std::string& optimizer, const std::vector<double>& options,
+                  const py::object& moments_, std::int64_t step_count,
+                  const py::object& on_epoch, double min_interval,
+                  const py::object& on_step, index_t every) const {
+        const char* function = "fit";
+        Argument params = checked_vector(function, "params", params_);
+        check_writable(params);
+        const Argument x = checked_x(function, x_, params);
+        const Argument t = checked_t(function, t_, x);
+        FitOptions fit_options = {lr,         epochs,
+                                  batch_size, shuffle,
+                                  tol,        optimizer_from(function, optimizer),
+                                  0.0,        0.0,
+                                  0.0,        step_count};
+        check_options(fit_options, options, x.rows());
+        Argument moments = checked(function, "moments", moments_);
+        const index_t copies = fit_options.optimizer == Optimizer::gd     ? 0
+                               : fit_options.optimizer == Optimizer::adam ? 2
+                                                                          : 1;
+        check_vector(moments, copies * plan_.n_params);
+        check_writable(moments);
+        auto words = py::array_t<std::uint64_t, py::array::c_style>::ensure(state);
+        if (!words || !words.is(state) || words.size() != 4 || !words.writeable()) {
+            throw py::value_error("fit: state must be a writable array of 4 uint64");
+        }
+        for (const Argument* input : {&x, &t}) {
+            check_no_overlap(params, *input);
+        }
+        FitHooks hooks;
+        hooks.interrupted = signal_raised;
+        hooks.min_interval = min_interval;
+        if (!on_epoch.is_none()) {
+            hooks.on_epoch = [&on_epoch](index_t epoch, index_t step, double value) {
+                const py::gil_scoped_acquire gil;
+                return on_epoch(epoch, step, value).cast<bool>();
+            };
+        }
+        if (!on_step.is_none() && every > 0) {
+            hooks.every = every;
+            hooks.on_step = [&on_step](index_t epoch, index_t step, double value) {
+                const py::gil_scoped_acquire gil;
+                on_step(epoch, step, value);
+            };
+        }
+        FitResult result;
+        dispatch_dtype(dtype_, [&](auto tag) {
+            using T = decltype(tag);
+            T* p = mutable_vector_data<T>(params);
+            T* m = mutable_vector_data<T>(moments);
+            const auto rows = view<T>(x);
+            const auto targets = view<T>(t);
+            std::uint64_t* generator = words.mutable_data();
+            try {
+                const py::gil_scoped_release nogil;
+                result = siglin::fit<T>(plan_, p, rows, targets, m, generator,
+                                        fit_options, hooks);
+            } catch (const Interrupted&) {
+                throw py::error_already_set();
+            }
+        });
+        py::array_t<double> losses(static_cast<py::ssize_t>(result.loss.size()));
+        std::copy(result.loss.begin(), result.loss.end(), losses.mutable_data());
+        return py::make_tuple(losses, result.epochs, result.steps, result.seconds,
+                              name_of(result.reason));
+    }
+
+  private:
+    // An argument of the network's dtype.
+    Argument checked(const char* function, const char* name,
+                     const py::handle& value) const {
+        Argument a = argument(function, name, value);
+        if (a.dtype != dtype_) {
+            throw DTypeError(a.what() + " must be " +
+                             (dtype_ == DType::f32 ? "float32" : "float64") +
+                             " like the network, got " +
+                             std::string(py::str(a.array.dtype())));
+        }
+        return a;
+    }
+
+    Argument checked_vector(const char* function, const char* name,
+                            const py::handle& value) const {
+        Argument a = checked(function, name, value);
+        check_vector(a, plan_.n_params);
+        return a;
+    }
+
+    Argument checked_x(const char* function, const py::handle& value,
+                       const Argument& params) const {
+        Argument x = argument(function, "x", value, params);
+        check_matrix(x, kAny, plan_.n_in(), "to enter the network");
+        return x;
+    }
+
+    Argument checked_t(const char* function, const py::handle& value,
+                       const Argument& x) const {
+        Argument t = argument(function, "t", value, x);
+        check_matrix(t, x.rows(), plan_.n_out(), "to follow x " + x.shape());
+        if (x.rows() == 0) {
+            throw ShapeError(x.what() + " must have at least one row, got " +
+                             x.shape());
+        }
+        return t;
+    }
+
+    static void check_options(FitOptions& options, const std::vector<double>& values,
+                              index_t rows) {
+        const auto require = [](bool ok, const std::string& what) {
+            if (!ok) {
+                throw py::value_error("fit: " + what);
+            }
+        };
+        require(std::isfinite(options.lr) && options.lr > 0,
+                "lr must be a finite number > 0, got " + std::to_string(options.lr));
+        require(options.epochs >= 0,
+                "epochs must be >= 0, got " + std::to_string(options.epochs));
+        require(options.batch_size >= 1,
+                "batch_size must be >= 1, got " + std::to_string(options.batch_size));
+        require(options.tol >= 0,
+                "tol must be >= 0, got " + std::to_string(options.tol));
+        require(options.step_count >= 0, "step_count must be >= 0");
+        const bool adam = options.optimizer == Optimizer::adam;
+        const bool gd = options.optimizer == Optimizer::gd;
+        require(
+            values.size() == (adam ? 3U
+                              : gd ? 0U
+                                   : 1U),
+            "options must be [] for gd, [momentum], or [beta1, beta2, eps] for adam");
+        for (std::size_t i = 0; i < std::min<std::size_t>(values.size(), 2); ++i) {
+            require(values[i] >= 0 && values[i] < 1,
+                    "optimizer options must lie in [0, 1), got " +
+                        std::to_string(values[i]));
+        }
+        if (!gd) {
+            options.beta1 = values[0];
+        }
+        if (adam) {
+            require(std::isfinite(values[2]) && values[2] > 0, "eps must be > 0");
+            options.beta2 = values[1];
+            options.eps = values[2];
+        }
+        options.batch_size = std::min(options.batch_size, rows);
+    }
+
+    double work(index_t rows) const {
+        return 3.0 * static_cast<double>(rows) * static_cast<double>(plan_.n_params);
+    }
+
+    double loss_of(const char* function, const py::object& params_,
+                   std::optional<Argument> grads, const py::object& x_,
+                   const py::object& t_) const {
+        const Argument params = checked_vector(function, "params", params_);
+        const Argument x = checked_x(function, x_, params);
+        const Argument t = checked_t(function, t_, x);
+        if (grads) {
+            for (const Argument* input : {&params, &x, &t}) {
+                check_no_overlap(*grads, *input);
+            }
+        }
+        return dispatch_dtype(dtype_, [&](auto tag) {
+            using T = decltype(tag);
+            const T* p = vector_data<T>(params);
+            T* g = grads ? mutable_vector_data<T>(*grads) : nullptr;
+            const Batch<T> batch = {view<T>(x), view<T>(t), nullptr, x.rows()};
+            double value = 0;
+            interruptible(work(x.rows()), [&](const Progress& progress) {
+                value = NetworkRunner<T>(plan_, batch.rows).loss(p, g, batch, progress);
+            });
+            return value;
+        });
+    }
+
+    NetworkPlan plan_;
+    DType dtype_;
+};
+
+py::tuple perceptron_fit(const py::object& params_, const py::object& x_,
+                         const py::object& t_, bool bias, index_t epochs) {
+    const char* function = "perceptron_fit";
+    Argument params = argument(function, "params", params_);
+    const Argument x = argument(function, "x", x_, params);
+    const Argument t = argument(function, "t", t_, params);
+    check_matrix(x, kAny, kAny);
+    check_matrix(t, x.rows(), 1, "to follow x " + x.shape());
+    check_vector(params, x.cols() + (bias ? 1 : 0), "to follow x " + x.shape());
+    check_writable(params);
+    for (const Argument* input : {&x, &t}) {
+        check_no_overlap(params, *input);
+    }
+    if (epochs < 0) {
+        throw py::value_error("perceptron_fit: epochs must be >= 0, got " +
+                              std::to_string(epochs));
+    }
+    std::vector<index_t> mistakes;
+    dispatch_dtype(params.dtype, [&](auto tag) {
+        using T = decltype(tag);
+        T* w = mutable_vector_data<T>(params);
+        const auto rows = view<T>(x);
+        const auto targets = view<T>(t);
+        try {
+            const py::gil_scoped_release nogil;
+            mistakes =
+                fit_perceptron<T>(w, bias ? w + rows.cols : nullptr, rows, targets.data,
+                                  targets.stride, epochs, signal_raised);
+        } catch (const Interrupted&) {
+            throw py::error_already_set();
+        }
+    });
+    const bool clean = !mistakes.empty() && mistakes.back() == 0;
+    return py::make_tuple(mistakes, mistakes.size(), clean ? "no_mistakes" : "epochs");
+}
+
+}  // namespace
+
+void bind_network(py::module_& m) {
+    using py::arg;
+    const auto none = py::none();
+    m.def("perceptron_fit", &perceptron_fit, arg("params"), arg("x"), arg("t"),
+          arg("bias"), arg("epochs"));
+    py::class_<Network>(m, "Network")
+        .def(py::init<const std::vector<index_t>&, const std::vector<std::string>&,
+                      const std::vector<bool>&, const std::string&,
+                      const std::string&>(),
+             arg("sizes"), arg("activations"), arg("biases"), arg("loss"), arg("dtype"))
+        .def_property_readonly("n_params", &Network::n_params)
+        .def("predict", &Network::predict, arg("params"), arg("x"), arg("out") = none)
+        .def("loss", &Network::loss, arg("params"), arg("x"), arg("t"))
+        .def("loss_and_grads", &Network::loss_and_grads, arg("params"), arg("grads"),
+             arg("x"), arg("t"))
+        .def("output_gradient", &Network::output_gradient, arg("z"), arg("t"))
+        .def("fit", &Network::fit, arg("params"), arg("x"), arg("t"), arg("state"),
+             py::kw_only(), arg("lr"), arg("epochs"), arg("batch_size"), arg("shuffle"),
+             arg("tol"), arg("optimizer"), arg("options"), arg("moments"),
+             arg("step_count"), arg("on_epoch"), arg("min_interval"), arg("on_step"),
+             arg("every"));
+}
+
+}  // namespace siglin

@@ -1,0 +1,54 @@
+// Memory for the core: aligned, uninitialised, MemoryError (std::bad_alloc) on failure.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "dispatch.h"
+
+namespace siglin {
+
+template <class T>
+class Buffer {
+  public:
+    Buffer() = default;
+    explicit Buffer(index_t count) {
+        constexpr std::size_t kAlign = 64;
+        std::size_t bytes = 0;
+        if (__builtin_mul_overflow(static_cast<std::size_t>(count), sizeof(T),
+                                   &bytes) ||
+            bytes > PTRDIFF_MAX - kAlign) {
+            throw std::bad_alloc();
+        }
+        bytes = (bytes + kAlign) / kAlign * kAlign;
+        data_.reset(static_cast<T*>(std::aligned_alloc(kAlign, bytes)));
+        if (data_ == nullptr) {
+            throw std::bad_alloc();
+        }
+    }
+    T* data() const { return data_.get(); }
+
+  private:
+    struct Free {
+        void operator()(T* p) const { std::free(p); }
+    };
+    std::unique_ptr<T, Free> data_;
+};
+
+// The packing space of the calling thread, made at its first use. Pages that no product
+// needs are never touched.
+template <class T>
+T* thread_workspace() {
+    thread_local Buffer<std::byte> space;
+    thread_local std::size_t size = 0;
+    const std::size_t wanted = kernel_table().workspace_bytes;
+    if (size < wanted) {
+        space = Buffer<std::byte>(static_cast<index_t>(wanted));
+        size = wanted;
+    }
+    return reinterpret_cast<T*>(space.data());
+}
+
+}  // namespace siglin

@@ -1,0 +1,117 @@
+// What every target offers, and the contracts of the operations.
+// Kernels know no Python, no threads and no allocation; workspaces come from the
+// caller.
+#pragma once
+
+#include <cstddef>
+
+#include "view.h"
+
+namespace siglin {
+
+enum class Activation : int {
+#define SIGLIN_ACTIVATION(name) name,
+#include "activations.inc"
+#undef SIGLIN_ACTIVATION
+};
+
+enum class Loss : int { bce, squared_error, cross_entropy };
+
+// a = activation(x @ w + b), and derivative = activation'(x @ w + b) if its data is
+// given. x (batch, n_in), w (n_in, n_out), b (n_out) or null, a and derivative (batch,
+// n_out). a[i, j] starts from b[j] and is a chain of multiply-adds over n_in in order,
+// restarted every kDepth elements (gemm.h): the same bits for a row alone and in any
+// batch.
+template <class T>
+struct ForwardArgs {
+    MatrixView<const T> x;
+    MatrixView<const T> w;
+    const T* b;
+    Activation activation;
+    MatrixView<T> a;
+    MatrixView<T> derivative;  // data null: not wanted
+    T* workspace;              // KernelTable::workspace_bytes
+};
+
+// dx = (dz @ w.T) * factor, dw = x.T @ dz, db = sum of the rows of dz, in this order.
+// dz (batch, n_out); dw contiguous; with a factor, it and dx are contiguous (batch,
+// n_in). accumulate adds to dw and db what the batch gives, instead of storing it.
+template <class T>
+struct BackwardArgs {
+    MatrixView<const T> x;
+    MatrixView<const T> w;
+    MatrixView<const T> dz;
+    T* dw;             // (n_in, n_out); null: not wanted
+    T* db;             // (n_out); null: not wanted
+    MatrixView<T> dx;  // data null: not wanted
+    const T* factor;   // null: 1
+    bool accumulate;
+    T* workspace;
+};
+
+// Returns the sum of the loss over t's rows and outputs; z becomes scale * dloss/dz if
+// want_gradient, else nothing of use. z (rows, cols) is contiguous and comes in as the
+// logits for bce and cross_entropy, as the outputs for squared_error; derivative is
+// activation'(z) for squared_error, null where it is 1.
+template <class T>
+struct LossArgs {
+    Loss loss;
+    T* z;
+    const T* derivative;
+    MatrixView<const T> t;
+    T scale;
+    bool want_gradient;
+};
+
+// One optimiser step over flat vectors of n parameters. Nothing is written unless every
+// new parameter is finite. Returns the squared 2-norm of the parameter change if
+// want_norm, else 0; NaN where nothing was written. momentum: m. adam: m and v.
+template <class T>
+struct UpdateArgs {
+    T* param;
+    const T* grad;
+    T* m;
+    T* v;
+    index_t n;
+    T lr;     // adam: lr sqrt(1 - beta2^t) / (1 - beta1^t), so that bias needs no work
+    T beta1;  // momentum and nesterov: the momentum
+    T beta2;
+    T eps;  // adam: eps sqrt(1 - beta2^t)
+    bool want_norm;
+    bool unchecked;  // write whatever comes, as the low-level update promises
+};
+
+template <class T>
+struct Kernels {
+#define SIGLIN_OP(result, name, parameters) result(*name) parameters;
+#include "ops.inc"
+#undef SIGLIN_OP
+};
+
+struct KernelTable {
+    const char* name;
+    std::size_t workspace_bytes;
+    Kernels<float> f32;
+    Kernels<double> f64;
+
+    template <class T>
+    const Kernels<T>& kernels() const;
+};
+
+template <>
+inline const Kernels<float>& KernelTable::kernels<float>() const {
+    return f32;
+}
+template <>
+inline const Kernels<double>& KernelTable::kernels<double>() const {
+    return f64;
+}
+
+#define SIGLIN_TARGET_ENTRY(target)    \
+    namespace target {                 \
+    const KernelTable& kernel_table(); \
+    }
+#include "targets.inc"
+#undef SIGLIN_TARGET_ENTRY
+
+}  // namespace siglin

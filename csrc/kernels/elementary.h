@@ -1,0 +1,185 @@
+// exp, sigmoid, tanh and softplus of a vector.
+// Range reduction by multiples of ln 2 in two parts (Cody and Waite 1980), a minimax
+// polynomial, and high + low pairs by Dekker's fast two-sum (1971) where a rounding
+// would show in the result. minimax.py prints the coefficients.
+#pragma once
+
+#include "../simd/vec.h"
+
+namespace siglin::SIGLIN_TARGET {
+namespace {
+
+template <class T>
+struct ExpConstants;
+
+template <>
+struct ExpConstants<float> {
+    static constexpr float kLimit = 104.5F;  // exp(-104.5) < 2^-150, half the smallest
+    static constexpr float kLog2E = 0x1.715476p+0F;
+    static constexpr float kLn2High = 0x1.62e4p-1F;  // 15 bits: n * kLn2High is exact
+    static constexpr float kLn2Low = 0x1.7f7d1cp-20F;
+    static constexpr float kRound =
+        0x1.8p+23F;  // x + kRound - kRound rounds to integer
+    static constexpr float kTail[] = {0x1p-1F,        0x1.555556p-3F,  0x1.5554a6p-5F,
+                                      0x1.111088p-7F, 0x1.6d7cb6p-10F, 0x1.a1aa6ep-13F};
+};
+
+template <>
+struct ExpConstants<double> {
+    static constexpr double kLimit = 746.0;  // exp(-746) < 2^-1075
+    static constexpr double kLog2E = 0x1.71547652b82fep+0;
+    static constexpr double kLn2High = 0x1.62e42fefa38p-1;  // 42 bits
+    static constexpr double kLn2Low = 0x1.ef35793c7673p-45;
+    static constexpr double kRound = 0x1.8p+52;
+    static constexpr double kTail[] = {
+        0x1p-1,
+        0x1.5555555555559p-3,
+        0x1.555555555555bp-5,
+        0x1.111111110f40dp-7,
+        0x1.6c16c16c141c1p-10,
+        0x1.a01a01b0ffebcp-13,
+        0x1.a01a01b18b644p-16,
+        0x1.71ddf57b2a17ap-19,
+        0x1.27e4c3e126f52p-22,
+        0x1.af63bdee0e02bp-26,
+        0x1.1f9800579c772p-29,
+    };
+};
+
+template <class T>
+struct LogConstants;
+
+// (atanh(u) - u) / u^3 as a polynomial in u^2, 0 <= u <= 1/3.
+template <>
+struct LogConstants<float> {
+    static constexpr float kTail[] = {0x1.555556p-2F, 0x1.9998p-3F, 0x1.24e70ap-3F,
+                                      0x1.b999bp-4F, 0x1.e7cdc4p-4F};
+};
+
+template <>
+struct LogConstants<double> {
+    static constexpr double kTail[] = {
+        0x1.5555555555555p-2, 0x1.99999999999a2p-3, 0x1.2492492491981p-3,
+        0x1.c71c71c7e0e3fp-4, 0x1.745d170bbec4bp-4, 0x1.3b13bb92e725fp-4,
+        0x1.110fe1df61ce8p-4, 0x1.e20ffdb138582p-5, 0x1.accf968809f65p-5,
+        0x1.9a39dcedae2d8p-5, 0x1.f0f383d486a34p-6, 0x1.40a1a0fcfe57cp-4,
+    };
+};
+
+template <class T, int kCount>
+SIGLIN_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[kCount]) {
+    Vec<T> p = broadcast(c[kCount - 1]);
+#pragma GCC unroll 16
+    for (int i = kCount - 2; i >= 0; --i) {
+        p = fma(p, x, broadcast(c[i]));
+    }
+    return p;
+}
+
+// exp(-y), y >= 0: y = -(n ln 2 + r), |r| <= ln 2 / 2, exp(r) = 1 + (r + tail).
+// The scale 2^n is kept as two factors: each is normal, and their product with a value
+// of about 1 rounds once, also where it is subnormal.
+template <class T>
+struct ReducedExp {
+    Vec<T> r;
+    Vec<T> tail;
+    Vec<T> scale1;
+    Vec<T> scale2;
+
+    SIGLIN_INLINE Vec<T> scaled(Vec<T> v) const { return (v * scale1) * scale2; }
+};
+
+template <class T>
+SIGLIN_INLINE ReducedExp<T> reduced_exp(Vec<T> y) {
+    using C = ExpConstants<T>;
+    y = select<T>(y > broadcast(C::kLimit), broadcast(C::kLimit), y);  // NaN stays
+    const Vec<T> rounded = fma(y, broadcast(-C::kLog2E), broadcast(C::kRound));
+    const Vec<T> n = rounded - broadcast(C::kRound);
+    const Vec<T> r_high = fma(-n, broadcast(C::kLn2High), -y);
+    const Vec<T> r = fma(-n, broadcast(C::kLn2Low), r_high);
+    const Vec<T> r_low = fma(-n, broadcast(C::kLn2Low), r_high - r);
+    const Vec<T> tail = fma(r * r, polynomial<T>(r, C::kTail), r_low);
+    const IntVec<T> exponent = bits<T>(rounded) - bits<T>(broadcast(C::kRound));
+    const IntVec<T> half = exponent >> 1;
+    return {r, tail, power_of_two<T>(half), power_of_two<T>(exponent - half)};
+}
+
+// exp(-y) for y >= 0, in [0, 1].
+template <class T>
+SIGLIN_INLINE Vec<T> exp_negative(Vec<T> y) {
+    const ReducedExp<T> e = reduced_exp<T>(y);
+    return e.scaled(broadcast(T(1)) + (e.r + e.tail));
+}
+
+// sigma(|z|), and sigma(-|z|) still to be scaled.
+template <class T>
+struct SigmoidParts {
+    ReducedExp<T> e;
+    Vec<T> exp;    // exp(-|z|)
+    Vec<T> upper;  // sigma(|z|), in [1/2, 1]
+    Vec<T> lower;  // sigma(-|z|) / 2^n
+
+    SIGLIN_INLINE Vec<T> value(Vec<T> z) const {
+        return select<T>(z < broadcast(T(0)), e.scaled(lower), upper);
+    }
+    // sigma(z) sigma(-z): keeps its digits where sigma(z) is 1.
+    SIGLIN_INLINE Vec<T> derivative() const { return e.scaled(lower * upper); }
+};
+
+template <class T>
+SIGLIN_INLINE SigmoidParts<T> sigmoid_parts(Vec<T> z) {
+    const Vec<T> one = broadcast(T(1));
+    const ReducedExp<T> e = reduced_exp<T>(magnitude<T>(z));
+    // exp(r) as high + low
+    const Vec<T> head = one + e.r;
+    const Vec<T> rest = ((one - head) + e.r) + e.tail;
+    const Vec<T> high = head + rest;
+    const Vec<T> low = (head - high) + rest;
+    // 1 + exp(-|z|) as d + d_low
+    const Vec<T> exp = e.scaled(high);
+    const Vec<T> d = one + exp;
+    const Vec<T> d_low = ((one - d) + exp) + e.scaled(low);
+    // 1 / (d + d_low) = inverse * (1 + residue), one Newton step by hand
+    const Vec<T> inverse = one / d;
+    const Vec<T> residue = fma(-inverse, d_low, fma(-inverse, d, one));
+    const Vec<T> upper = fma(inverse, residue, inverse);
+    const Vec<T> lower = fma(high, inverse, inverse * fma(high, residue, low));
+    return {e, exp, upper, lower};
+}
+
+template <class T>
+struct ValueAndDerivative {
+    Vec<T> value;
+    Vec<T> derivative;
+};
+
+// tanh(z) = -m / (m + 2) and tanh'(z) = 4 (m + 1) / (m + 2)^2 with m = exp(-2 |z|) - 1.
+template <class T>
+SIGLIN_INLINE ValueAndDerivative<T> tanh_parts(Vec<T> z) {
+    const Vec<T> one = broadcast(T(1));
+    const Vec<T> two = broadcast(T(2));
+    const ReducedExp<T> e = reduced_exp<T>(two * magnitude<T>(z));
+    const Vec<T> scale = e.scale1 * e.scale2;
+    const Vec<T> from_one = e.r + e.tail;
+    const Vec<T> m = fma(scale, from_one, scale - one);
+    const Vec<T> exp = fma(scale, from_one, scale);
+    const Vec<T> d = m + two;
+    const Vec<T> inverse = one / d;
+    const Vec<T> q = -m * inverse;
+    const Vec<T> value = fma(fma(-q, d, -m), inverse, q);
+    const IntVec<T> sign = bits<T>(z) & kSignBit<T>;
+    return {from_bits<T>(bits<T>(value) | sign),
+            (broadcast(T(4)) * exp) * (inverse * inverse)};
+}
+
+// log(1 + e) for 0 <= e <= 1, as 2 atanh(e / (2 + e)).
+template <class T>
+SIGLIN_INLINE Vec<T> log1p_unit(Vec<T> e) {
+    const Vec<T> u = e / (e + broadcast(T(2)));
+    const Vec<T> v = u * u;
+    const Vec<T> twice = u + u;
+    return fma(twice * v, polynomial<T>(v, LogConstants<T>::kTail), twice);
+}
+
+}  // namespace
+}  // namespace siglin::SIGLIN_TARGET

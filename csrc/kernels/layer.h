@@ -1,0 +1,108 @@
+// One layer: forward, and the gradients of its inputs and parameters.
+#pragma once
+
+#include "activation.h"
+#include "gemm.h"
+
+namespace siglin::SIGLIN_TARGET {
+namespace {
+
+// activation(a) over the rows [begin, end) of a, as one long row where they touch.
+template <class T>
+void activate_rows(const ForwardArgs<T>& args, index_t begin, index_t end) {
+    const MatrixView<T>& a = args.a;
+    const MatrixView<T>& d = args.derivative;
+    const bool wants_derivative = d.data != nullptr;
+    if (a.stride == a.cols && (!wants_derivative || d.stride == d.cols)) {
+        T* first = a.data + begin * a.stride;
+        activate(args.activation, first, first,
+                 wants_derivative ? d.data + begin * d.stride : nullptr,
+                 (end - begin) * a.cols);
+        return;
+    }
+    for (index_t i = begin; i < end; ++i) {
+        T* row = a.data + i * a.stride;
+        activate(args.activation, row, row,
+                 wants_derivative ? d.data + i * d.stride : nullptr, a.cols);
+    }
+}
+
+// The contract is ForwardArgs'.
+template <class T>
+void forward(const ForwardArgs<T>& args) {
+    const Product<T> product = {
+        args.a.rows, args.a.cols,   args.x.cols, args.x.data, args.x.stride, 1,
+        args.w.data, args.w.stride, false,       args.a.data, args.a.stride, args.b,
+        false};
+    multiply(product, args.workspace);
+    if (args.activation != Activation::identity || args.derivative.data != nullptr) {
+        activate_rows(args, 0, args.a.rows);
+    }
+}
+
+// sums[j] (+)= sum over i of v[i, j]: four chains, of the rows i mod 4 each, added as
+// (0 + 1) + (2 + 3). One chain would wait for every addition; the order is the same for
+// every vector width.
+template <class T>
+void column_sums(const MatrixView<const T>& v, T* sums, bool accumulate) {
+    for_each_block<T>(v.cols, [&](index_t j, auto lanes) {
+        Vec<T> chain[4] = {};
+        const T* p = v.data + j;
+        index_t i = 0;
+        for (; i + 4 <= v.rows; i += 4, p += 4 * v.stride) {
+            for (int c = 0; c < 4; ++c) {
+                chain[c] += load(p + c * v.stride, lanes);
+            }
+        }
+        for (int c = 0; i < v.rows; ++i, ++c, p += v.stride) {
+            chain[c] += load(p, lanes);
+        }
+        Vec<T> total = (chain[0] + chain[1]) + (chain[2] + chain[3]);
+        if (accumulate) {
+            total = load(sums + j, lanes) + total;
+        }
+        store(sums + j, total, lanes);
+    });
+}
+
+// dw (+)= x.T @ dz
+template <class T>
+void weight_gradient(const BackwardArgs<T>& args) {
+    const MatrixView<const T>& x = args.x;
+    const MatrixView<const T>& dz = args.dz;
+    Product<T> product = {x.cols,   dz.cols, x.rows,         x.data, 1,
+                          x.stride, dz.data, dz.stride,      false,  args.dw,
+                          dz.cols,  nullptr, args.accumulate};
+    if (dz.cols == 1) {
+        // One output: dw.T = dz.T @ x fills the vectors along n_in, with the same
+        // chains.
+        product = {1,        x.cols, x.rows,  dz.data, 0,       dz.stride,      x.data,
+                   x.stride, false,  args.dw, x.cols,  nullptr, args.accumulate};
+    }
+    multiply(product, args.workspace);
+}
+
+// The contract is BackwardArgs'.
+template <class T>
+void backward(const BackwardArgs<T>& args) {
+    const MatrixView<const T>& dz = args.dz;
+    if (args.dx.data != nullptr) {
+        const MatrixView<T>& dx = args.dx;
+        const Product<T> product = {
+            dx.rows,       dx.cols, dz.cols, dz.data,   dz.stride, 1,    args.w.data,
+            args.w.stride, true,    dx.data, dx.stride, nullptr,   false};
+        multiply(product, args.workspace);
+        if (args.factor != nullptr) {
+            scale_by(args.factor, dx.data, dx.rows * dx.cols);
+        }
+    }
+    if (args.dw != nullptr) {
+        weight_gradient(args);
+    }
+    if (args.db != nullptr) {
+        column_sums(dz, args.db, args.accumulate);
+    }
+}
+
+}  // namespace
+}  // namespace siglin::SIGLIN_TARGET

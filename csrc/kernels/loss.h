@@ -1,0 +1,139 @@
+// Losses of a block of rows, and their gradients with respect to the pre-activations.
+#pragma once
+
+#include "../kernel_table.h"
+#include "activation.h"
+
+namespace siglin::SIGLIN_TARGET {
+namespace {
+
+// In each of these z comes in as the pre-activations (the outputs for squared_error),
+// and goes out as dz = scale * dloss/dz if want_gradient, else with nothing of use.
+// Each returns the sum of the loss over n outputs, in the order of the vector lanes.
+
+// max(z, 0) - t z + log(1 + exp(-|z|)), which is -t log(a) - (1 - t) log(1 - a)
+// computed from the logit; dz = scale * (a - t).
+template <class T>
+SIGLIN_INLINE double bce_row(T* z, const T* t, index_t n, T scale, bool want_gradient) {
+    const Vec<T> zero = {};
+    Vec<T> total = {};
+    for_each_block<T>(n, [&](index_t i, auto lanes) {
+        const Vec<T> zi = load(z + i, lanes);
+        const Vec<T> ti = load(t + i, lanes);
+        const SigmoidParts<T> parts = sigmoid_parts<T>(zi);
+        const Vec<T> ramp = select<T>(zi > zero, zi, zero);
+        const Vec<T> loss = fma(-ti, zi, ramp) + log1p_unit<T>(parts.exp);
+        total += keep<T>(loss, lanes);
+        if (want_gradient) {
+            store(z + i, broadcast(scale) * (parts.value(zi) - ti), lanes);
+        }
+    });
+    return static_cast<double>(sum<T>(total));
+}
+
+// (a - t)^2 / 2; dz = scale * (a - t) * derivative.
+template <class T>
+SIGLIN_INLINE double squared_error_row(T* a, const T* derivative, const T* t, index_t n,
+                                       T scale, bool want_gradient) {
+    Vec<T> total = {};
+    for_each_block<T>(n, [&](index_t i, auto lanes) {
+        const Vec<T> difference = load(a + i, lanes) - load(t + i, lanes);
+        total = fma(difference, difference, total);
+        if (want_gradient) {
+            Vec<T> g = broadcast(scale) * difference;
+            if (derivative != nullptr) {
+                g *= load(derivative + i, lanes);
+            }
+            store(a + i, g, lanes);
+        }
+    });
+    return 0.5 * static_cast<double>(sum<T>(total));
+}
+
+template <class T>
+SIGLIN_INLINE T largest(const T* z, index_t n) {
+    T max = z[0];
+    for (index_t i = 1; i < n; ++i) {
+        max = z[i] > max ? z[i] : max;
+    }
+    return max;
+}
+
+// z = exp(z - max) / sum; returns log(sum).
+template <class T>
+SIGLIN_INLINE double softmax_row(T* z, index_t n, T max) {
+    Vec<T> total = {};
+    for_each_block<T>(n, [&](index_t i, auto lanes) {
+        const Vec<T> e = exp_negative<T>(broadcast(max) - load(z + i, lanes));
+        total += keep<T>(e, lanes);
+        store(z + i, e, lanes);
+    });
+    const T denominator = sum<T>(total);
+    for_each_block<T>(n, [&](index_t i, auto lanes) {
+        store(z + i, load(z + i, lanes) / broadcast(denominator), lanes);
+    });
+    return __builtin_log(static_cast<double>(denominator));
+}
+
+// -t log softmax(z); dz = scale * (softmax(z) sum(t) - t).
+template <class T>
+SIGLIN_INLINE double cross_entropy_row(T* z, const T* t, index_t n, T scale) {
+    const T max = largest(z, n);
+    double below_max = 0;
+    double mass = 0;
+    for (index_t i = 0; i < n; ++i) {
+        const double share = static_cast<double>(t[i]);
+        mass += share;
+        if (share != 0) {  // 0 times -inf is no loss
+            below_max += share * (static_cast<double>(max) - static_cast<double>(z[i]));
+        }
+    }
+    const double log_sum = softmax_row<T>(z, n, max);
+    for_each_block<T>(n, [&](index_t i, auto lanes) {
+        const Vec<T> p = load(z + i, lanes) * broadcast(static_cast<T>(mass));
+        store(z + i, broadcast(scale) * (p - load(t + i, lanes)), lanes);
+    });
+    return mass * log_sum + below_max;
+}
+
+// The contract is LossArgs'.
+template <class T>
+double loss_gradient(const LossArgs<T>& args) {
+    index_t rows = args.t.rows;
+    index_t cols = args.t.cols;
+    if (args.t.stride == cols && args.loss != Loss::cross_entropy) {
+        cols *= rows;  // one long row
+        rows = 1;
+    }
+    double total = 0;
+    for (index_t i = 0; i < rows; ++i) {
+        T* z = args.z + i * cols;
+        const T* t = args.t.data + i * args.t.stride;
+        const T* derivative =
+            args.derivative == nullptr ? nullptr : args.derivative + i * cols;
+        switch (args.loss) {
+            case Loss::bce:
+                total += bce_row<T>(z, t, cols, args.scale, args.want_gradient);
+                break;
+            case Loss::squared_error:
+                total += squared_error_row<T>(z, derivative, t, cols, args.scale,
+                                              args.want_gradient);
+                break;
+            case Loss::cross_entropy:
+                total += cross_entropy_row<T>(z, t, cols, args.scale);
+                break;
+        }
+    }
+    return total;
+}
+
+// Each row of z becomes its softmax.
+template <class T>
+void softmax(T* z, index_t rows, index_t cols) {
+    for (index_t i = 0; i < rows; ++i) {
+        softmax_row<T>(z + i * cols, cols, largest(z + i * cols, cols));
+    }
+}
+
+}  // namespace
+}  // namespace siglin::SIGLIN_TARGET

@@ -1,0 +1,130 @@
+// Optimiser steps over flat vectors, one pass each.
+#pragma once
+
+#include "../kernel_table.h"
+#include "../simd/vec.h"
+
+namespace siglin::SIGLIN_TARGET {
+namespace {
+
+// step(i, lanes, write) returns the new parameters from i on, and stores the state it
+// keeps if `write`. All new parameters are looked at before the first is stored: x * 0
+// is 0 for every finite x, NaN for the others.
+template <class T, class Step>
+SIGLIN_INLINE double apply(const UpdateArgs<T>& args, Step step) {
+    const Vec<T> zero = {};
+    if (!args.unchecked) {
+        Vec<T> check = {};
+        for_each_block<T>(args.n, [&](index_t i, auto lanes) {
+            check += keep<T>(step(i, lanes, false), lanes) * zero;
+        });
+        if (sum<T>(check) != 0) {
+            return __builtin_nan("");
+        }
+    }
+    Vec<T> norm = {};
+    for_each_block<T>(args.n, [&](index_t i, auto lanes) {
+        const Vec<T> fresh = step(i, lanes, true);
+        if (args.want_norm) {
+            const Vec<T> change = keep<T>(fresh - load(args.param + i, lanes), lanes);
+            norm = fma(change, change, norm);
+        }
+        store(args.param + i, fresh, lanes);
+    });
+    return static_cast<double>(sum<T>(norm));
+}
+
+// w - lr * g
+template <class T>
+double gd(const UpdateArgs<T>& args) {
+    const Vec<T> minus_lr = broadcast(-args.lr);
+    return apply(args, [&](index_t i, auto lanes, bool) SIGLIN_LAMBDA_INLINE {
+        return fma(minus_lr, load(args.grad + i, lanes), load(args.param + i, lanes));
+    });
+}
+
+// m = beta1 * m + g; w - lr * m
+template <class T>
+double momentum(const UpdateArgs<T>& args) {
+    const Vec<T> minus_lr = broadcast(-args.lr);
+    const Vec<T> beta1 = broadcast(args.beta1);
+    return apply(args, [&](index_t i, auto lanes, bool write) SIGLIN_LAMBDA_INLINE {
+        const Vec<T> m =
+            fma(beta1, load(args.m + i, lanes), load(args.grad + i, lanes));
+        if (write) {
+            store(args.m + i, m, lanes);
+        }
+        return fma(minus_lr, m, load(args.param + i, lanes));
+    });
+}
+
+// m = beta1 * m + g; w - lr * (g + beta1 * m)
+template <class T>
+double nesterov(const UpdateArgs<T>& args) {
+    const Vec<T> minus_lr = broadcast(-args.lr);
+    const Vec<T> beta1 = broadcast(args.beta1);
+    return apply(args, [&](index_t i, auto lanes, bool write) SIGLIN_LAMBDA_INLINE {
+        const Vec<T> g = load(args.grad + i, lanes);
+        const Vec<T> m = fma(beta1, load(args.m + i, lanes), g);
+        if (write) {
+            store(args.m + i, m, lanes);
+        }
+        return fma(minus_lr, fma(beta1, m, g), load(args.param + i, lanes));
+    });
+}
+
+// m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; w - lr m / (sqrt(v) +
+// eps) (Kingma and Ba 2015, with the bias correction in lr and eps).
+template <class T>
+double adam(const UpdateArgs<T>& args) {
+    const Vec<T> minus_lr = broadcast(-args.lr);
+    const Vec<T> beta1 = broadcast(args.beta1);
+    const Vec<T> beta2 = broadcast(args.beta2);
+    const Vec<T> rest1 = broadcast(T(1) - args.beta1);
+    const Vec<T> rest2 = broadcast(T(1) - args.beta2);
+    const Vec<T> eps = broadcast(args.eps);
+    return apply(args, [&](index_t i, auto lanes, bool write) SIGLIN_LAMBDA_INLINE {
+        const Vec<T> g = load(args.grad + i, lanes);
+        const Vec<T> m = fma(beta1, load(args.m + i, lanes), rest1 * g);
+        const Vec<T> v = fma(beta2, load(args.v + i, lanes), rest2 * (g * g));
+        if (write) {
+            store(args.m + i, m, lanes);
+            store(args.v + i, v, lanes);
+        }
+        const Vec<T> step = m / (square_root(v) + eps);
+        return fma(minus_lr, step, load(args.param + i, lanes));
+    });
+}
+
+// The first i with x[i] outside [low, high] (a NaN always is), or -1.
+template <class T>
+index_t first_outside(const T* x, index_t n, T low, T high) {
+    constexpr index_t kChunk = 512;
+    for (index_t i = 0; i < n; i += kChunk) {
+        const index_t count = n - i < kChunk ? n - i : kChunk;
+        IntVec<T> bad = {};
+        for_each_block<T>(count, [&](index_t j, auto lanes) {
+            const Vec<T> v = load(x + i + j, lanes);
+            const auto inside = reinterpret_cast<IntVec<T>>(v >= broadcast(low)) &
+                                reinterpret_cast<IntVec<T>>(v <= broadcast(high));
+            bad |= bits<T>(keep<T>(from_bits<T>(~inside), lanes));
+        });
+        T any[kLanes<T>];
+        store(any, from_bits<T>(bad));
+        bool found = false;
+        for (int lane = 0; lane < kLanes<T>; ++lane) {
+            found |= !(any[lane] == 0);
+        }
+        if (found) {
+            for (index_t j = 0; j < count; ++j) {
+                if (!(x[i + j] >= low && x[i + j] <= high)) {
+                    return i + j;
+                }
+            }
+        }
+    }
+    return -1;
+}
+
+}  // namespace
+}  // namespace siglin::SIGLIN_TARGET

@@ -1,0 +1,31 @@
+// One layer on the kernel table in use: what functions.py and Dense call.
+#pragma once
+
+#include "kernel_table.h"
+
+namespace siglin {
+
+// a = activation(x @ w + b), and its derivative if derivative.data is given.
+template <class T>
+void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
+                   Activation activation, MatrixView<T> a, MatrixView<T> derivative);
+
+// dz = da * activation'(z), or from a where z.data is null. dz is contiguous.
+template <class T>
+void pre_activation_gradient(Activation activation, MatrixView<const T> a,
+                             MatrixView<const T> z, MatrixView<const T> da, T* dz);
+
+// dz = da * derivative; dz is contiguous.
+template <class T>
+void multiply(MatrixView<const T> derivative, MatrixView<const T> da, T* dz);
+
+// dx = dz @ w.T (if dx.data), dw = x.T @ dz, db = sum of rows of dz (if db).
+template <class T>
+void layer_backward(MatrixView<const T> x, MatrixView<const T> w, const T* dz,
+                    MatrixView<T> dx, T* dw, T* db);
+
+// param -= lr * grad, row by row where the rows do not touch.
+template <class T>
+void gradient_descent(MatrixView<T> param, MatrixView<const T> grad, T lr);
+
+}  // namespace siglin

@@ -1,0 +1,96 @@
+// The vector words of the kernels. SIGLIN_VEC_HEADER is the vec_<isa>.h of the target.
+#pragma once
+
+#include SIGLIN_VEC_HEADER
+
+namespace siglin::SIGLIN_TARGET {
+namespace {
+
+struct AllLanes {};
+
+template <class T>
+SIGLIN_INLINE Vec<T> load(const T* p, AllLanes) {
+    return load(p);
+}
+template <class T>
+SIGLIN_INLINE void store(T* p, Vec<T> v, AllLanes) {
+    store(p, v);
+}
+
+// v in the lanes that exist, 0 in those past the end: for sums.
+template <class T>
+SIGLIN_INLINE Vec<T> keep(Vec<T> v, AllLanes) {
+    return v;
+}
+template <class T>
+SIGLIN_INLINE Vec<T> keep(Vec<T> v, Lanes<T> lanes) {
+    T kept[kLanes<T>] = {};
+    store(kept, v, lanes);
+    return load(kept);
+}
+
+template <class T>
+SIGLIN_INLINE IntVec<T> bits(Vec<T> v) {
+    return reinterpret_cast<IntVec<T>>(v);
+}
+template <class T>
+SIGLIN_INLINE Vec<T> from_bits(IntVec<T> v) {
+    return reinterpret_cast<Vec<T>>(v);
+}
+
+template <class T>
+inline constexpr int kMantissaBits = sizeof(T) == 4 ? 23 : 52;
+template <class T>
+inline constexpr typename VecOf<T>::IntScalar kExponentBias =
+    sizeof(T) == 4 ? 127 : 1023;
+template <class T>
+inline constexpr typename VecOf<T>::IntScalar kSignBit =
+    sizeof(T) == 4 ? typename VecOf<T>::IntScalar(INT32_MIN)
+                   : typename VecOf<T>::IntScalar(INT64_MIN);
+
+// yes where the mask is set, else no; a NaN in `no` or `yes` goes through unchanged.
+// The mask is the result of a comparison, whose type the compilers spell differently.
+template <class T, class Mask>
+SIGLIN_INLINE Vec<T> select(Mask comparison, Vec<T> yes, Vec<T> no) {
+    const auto mask = reinterpret_cast<IntVec<T>>(comparison);
+    return from_bits<T>((mask & bits<T>(yes)) | (~mask & bits<T>(no)));
+}
+
+template <class T>
+SIGLIN_INLINE Vec<T> magnitude(Vec<T> v) {
+    return from_bits<T>(bits<T>(v) & ~kSignBit<T>);
+}
+
+// 2^n for n of the normal range.
+template <class T>
+SIGLIN_INLINE Vec<T> power_of_two(IntVec<T> n) {
+    return from_bits<T>((n + kExponentBias<T>) << kMantissaBits<T>);
+}
+
+// Lane 0 + lane 1 + ..., halves first: the order is fixed by the number of lanes.
+template <class T>
+SIGLIN_INLINE T sum(Vec<T> v) {
+    T lanes[kLanes<T>];
+    store(lanes, v);
+    for (int width = kLanes<T> / 2; width > 0; width /= 2) {
+        for (int i = 0; i < width; ++i) {
+            lanes[i] += lanes[i + width];
+        }
+    }
+    return lanes[0];
+}
+
+// body(i, lanes) for whole vectors, then once for what is left.
+template <class T, class Body>
+SIGLIN_INLINE void for_each_block(index_t n, Body body) {
+    index_t i = 0;
+    for (; i + kLanes<T> <= n; i += kLanes<T>) {
+        body(i, AllLanes{});
+    }
+    if (i < n) {
+        body(i, first_lanes<T>(n - i));
+    }
+}
+
+}  // namespace
+}  // namespace siglin::SIGLIN_TARGET

@@ -1,0 +1,57 @@
+// x86-64-v3: AVX2 and FMA, 16 registers of 32 bytes, masked loads by sign bits.
+#pragma once
+
+#include <immintrin.h>
+
+namespace siglin::SIGLIN_TARGET {
+namespace {
+inline constexpr int kVecBytes = 32;
+inline constexpr bool kHasFma = true;
+inline constexpr int kTileRows = 6;
+}  // namespace
+}  // namespace siglin::SIGLIN_TARGET
+
+#include "vec_types.h"
+
+namespace siglin::SIGLIN_TARGET {
+namespace {
+
+SIGLIN_INLINE f32v fma(f32v a, f32v b, f32v c) { return _mm256_fmadd_ps(a, b, c); }
+SIGLIN_INLINE f64v fma(f64v a, f64v b, f64v c) { return _mm256_fmadd_pd(a, b, c); }
+
+SIGLIN_INLINE f32v square_root(f32v a) { return _mm256_sqrt_ps(a); }
+SIGLIN_INLINE f64v square_root(f64v a) { return _mm256_sqrt_pd(a); }
+
+template <class T>
+struct Lanes {
+    IntVec<T> mask;
+};
+
+template <class T>
+SIGLIN_INLINE Lanes<T> first_lanes(index_t count) {
+    using I = typename VecOf<T>::IntScalar;
+    const I n = static_cast<I>(count);
+    if constexpr (sizeof(T) == 4) {
+        const IntVec<T> position = {0, 1, 2, 3, 4, 5, 6, 7};
+        return {position < IntVec<T>{n, n, n, n, n, n, n, n}};
+    } else {
+        const IntVec<T> position = {0, 1, 2, 3};
+        return {position < IntVec<T>{n, n, n, n}};
+    }
+}
+
+SIGLIN_INLINE f32v load(const float* p, Lanes<float> lanes) {
+    return _mm256_maskload_ps(p, reinterpret_cast<__m256i>(lanes.mask));
+}
+SIGLIN_INLINE f64v load(const double* p, Lanes<double> lanes) {
+    return _mm256_maskload_pd(p, reinterpret_cast<__m256i>(lanes.mask));
+}
+SIGLIN_INLINE void store(float* p, f32v v, Lanes<float> lanes) {
+    _mm256_maskstore_ps(p, reinterpret_cast<__m256i>(lanes.mask), v);
+}
+SIGLIN_INLINE void store(double* p, f64v v, Lanes<double> lanes) {
+    _mm256_maskstore_pd(p, reinterpret_cast<__m256i>(lanes.mask), v);
+}
+
+}  // namespace
+}  // namespace siglin::SIGLIN_TARGET

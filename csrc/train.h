@@ -1,0 +1,88 @@
+// The training loop: epochs, mini-batches, shuffling, stop rules and history.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "network.h"
+
+namespace siglin {
+
+enum class Optimizer : int { gd, momentum, nesterov, adam };
+enum class StopReason : int { epochs, tol, callback, diverged };
+
+// Thrown by an `interrupted` hook's request; the parameters are those of a whole step.
+struct Interrupted {};
+
+struct FitOptions {
+    double lr;
+    index_t epochs;
+    index_t batch_size;  // of at least the rows: one batch, never permuted
+    bool shuffle;
+    double tol;  // stop after a step whose change has a 2-norm <= tol; 0: never
+    Optimizer optimizer;
+    double beta1;  // momentum
+    double beta2;
+    double eps;
+    std::int64_t step_count;  // steps the optimiser has made before
+};
+
+// Hooks run on the calling thread; each may be empty.
+struct FitHooks {
+    // After an epoch, if min_interval seconds have passed since the last call, and
+    // after the last one; true stops.
+    std::function<bool(index_t epoch, index_t step, double loss)> on_epoch;
+    double min_interval = 0;
+    // After every `every` steps.
+    std::function<void(index_t epoch, index_t step, double loss)> on_step;
+    index_t every = 0;
+    // About every 20 ms; true ends the fit by Interrupted.
+    std::function<bool()> interrupted;
+};
+
+struct FitResult {
+    std::vector<double>
+        loss;  // per epoch: the mean over its batches before each update
+    index_t epochs = 0;
+    index_t steps = 0;
+    double seconds = 0;
+    StopReason reason = StopReason::epochs;
+};
+
+// Calls `interrupted` about every 20 ms of work; looks at the clock only when enough
+// multiply-adds have been charged, since a look costs as much as a small step.
+class InterruptPoll {
+  public:
+    explicit InterruptPoll(std::function<bool()> interrupted);
+    void charge(double multiply_adds) {
+        work_ += multiply_adds;
+        if (work_ > kWorkBetweenLooks) {
+            look();
+        }
+    }
+
+  private:
+    static constexpr double kWorkBetweenLooks = 2e5;  // 10 us to 1 ms
+    void look();
+    std::function<bool()> interrupted_;
+    std::chrono::steady_clock::time_point last_;
+    double work_ = 0;
+};
+
+// Trains params from where they are; moments is the optimiser's state. generator: four
+// words, advanced by the shuffles.
+template <class T>
+FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
+              MatrixView<const T> t, T* moments, std::uint64_t* generator,
+              const FitOptions& options, const FitHooks& hooks);
+
+// The perceptron rule, row by row: w += (t - y) x, b += t - y with y = step(x . w + b),
+// until an epoch without a mistake. Returns the mistakes of each epoch. b may be null.
+template <class T>
+std::vector<index_t> fit_perceptron(T* w, T* b, MatrixView<const T> x, const T* t,
+                                    index_t t_stride, index_t epochs,
+                                    const std::function<bool()>& interrupted);
+
+}  // namespace siglin

@@ -1,0 +1,110 @@
+"""Types of the compiled core: the strict layer under functions.py, layers.py and network.py.
+
+Every array is used as it is: float32 or float64 of native byte order, aligned, of the one
+dtype of the call. A matrix has unit column stride and any row stride that is a multiple of
+the item size (also 0 or negative, where it is only read). Nothing is copied or cast.
+Mistakes raise siglin.DTypeError or siglin.ShapeError (or ValueError, TypeError).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Matrix: TypeAlias = Array  # (rows, cols), unit column stride
+Vector: TypeAlias = Array  # (n,), contiguous
+GeneratorState: TypeAlias = npt.NDArray[np.uint64]  # (4,), contiguous, advanced in place
+EpochHook: TypeAlias = Callable[[int, int, float], bool]  # epoch, step, loss -> stop
+StepHook: TypeAlias = Callable[[int, int, float], None]  # epoch, step, loss
+
+def compiled_targets() -> list[str]: ...
+def targets() -> list[str]: ...
+def target() -> str: ...
+def use_target(name: str) -> None: ...
+def build_info() -> dict[str, str]: ...
+def activations() -> list[str]: ...
+def activate(z: Array, activation: str, out: Array | None = None) -> Array: ...
+def forward(
+    x: Matrix, w: Matrix, b: Vector | None, activation: str, out: Matrix | None = None
+) -> Matrix: ...
+def backward(
+    x: Matrix,
+    w: Matrix,
+    a: Matrix,
+    da: Matrix,
+    activation: str,
+    z: Matrix | None = None,
+    need_dx: bool = True,
+) -> tuple[Matrix | None, Matrix, Vector]: ...
+def backward_update(
+    x: Matrix,
+    w: Matrix,
+    b: Vector | None,
+    a: Matrix,
+    da: Matrix,
+    lr: float,
+    activation: str,
+    z: Matrix | None = None,
+    need_dx: bool = True,
+) -> Matrix | None: ...
+def update(param: Array, grad: Array, lr: float) -> None: ...
+def layer_forward(
+    x: Matrix, w: Matrix, b: Vector | None, activation: str
+) -> tuple[Matrix, Matrix]: ...
+def layer_backward(
+    x: Matrix,
+    w: Matrix,
+    derivative: Matrix,
+    da: Matrix,
+    dw: Matrix,
+    db: Vector | None,
+    need_dx: bool = True,
+) -> Matrix | None: ...
+def first_outside(x: Matrix, low: float, high: float) -> int: ...
+def seed_generator(seed: int) -> GeneratorState: ...
+def random_bits(state: GeneratorState, n: int) -> npt.NDArray[np.uint64]: ...
+def permutation(state: GeneratorState, n: int) -> npt.NDArray[np.int64]: ...
+def fill_uniform(state: GeneratorState, out: Vector, bound: float) -> None: ...
+def fill_normal(state: GeneratorState, out: Vector) -> None: ...
+def perceptron_fit(
+    params: Vector, x: Matrix, t: Vector, bias: bool, epochs: int
+) -> tuple[list[int], int, str]: ...
+
+class Network:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activations: Sequence[str],
+        biases: Sequence[bool],
+        loss: str,
+        dtype: str,
+    ) -> None: ...
+    @property
+    def n_params(self) -> int: ...
+    def predict(self, params: Vector, x: Matrix, out: Matrix | None = None) -> Matrix: ...
+    def loss(self, params: Vector, x: Matrix, t: Matrix) -> float: ...
+    def loss_and_grads(self, params: Vector, grads: Vector, x: Matrix, t: Matrix) -> float: ...
+    def output_gradient(self, z: Matrix, t: Matrix) -> tuple[float, Matrix]: ...
+    def fit(
+        self,
+        params: Vector,
+        x: Matrix,
+        t: Matrix,
+        state: GeneratorState,
+        *,
+        lr: float,
+        epochs: int,
+        batch_size: int,
+        shuffle: bool,
+        tol: float,
+        optimizer: str,
+        options: Sequence[float],
+        moments: Vector,
+        step_count: int,
+        on_epoch: EpochHook | None,
+        min_interval: float,
+        on_step: StepHook | None,
+        every: int,
+    ) -> tuple[npt.NDArray[np.float64], int, int, float, str]: ...
