@@ -49,18 +49,66 @@ struct BackwardArgs {
     T* workspace;
 };
 
-// Returns the sum of the loss over t's rows and outputs; z becomes scale * dloss/dz if
-// want_gradient, else nothing of use. z (rows, cols) is contiguous and comes in as the
-// logits for bce and cross_entropy, as the outputs for squared_error; derivative is
-// activation'(z) for squared_error, null where it is 1.
+// Returns the sum of the loss over rows and outputs; z becomes scale * dloss/dz if
+// want_gradient, else nothing of use. z, t and derivative are contiguous (rows, cols).
+// z comes in as the logits for bce and cross_entropy, as the outputs for squared_error;
+// derivative is activation'(z) for squared_error, null where it is 1.
 template <class T>
 struct LossArgs {
     Loss loss;
     T* z;
     const T* derivative;
-    MatrixView<const T> t;
+    const T* t;
+    index_t rows;
+    index_t cols;
     T scale;
     bool want_gradient;
+};
+
+// A layer of a network over one flat parameter vector: w (n_in, n_out) row by row
+// starts at params[w], b (n_out) at params[b]; b < 0: no bias.
+struct RowLayer {
+    index_t n_in;
+    index_t n_out;
+    Activation activation;
+    index_t w;
+    index_t b;
+};
+
+// The loss of one row and its gradient with respect to all parameters (kernels/row.h).
+// scratch: 2 n_out elements for each layer. The same bits as forward, loss_gradient and
+// backward give.
+template <class T>
+struct RowArgs {
+    const RowLayer* layers;
+    index_t count;
+    Loss loss;
+    const T* params;
+    T* grads;
+    const T* x;
+    const T* t;
+    T* scratch;
+};
+
+// The summed bce loss of one sigmoid neuron over `rows` rows, and scale times its
+// gradient (kernels/neuron.h). x by columns: feature i of row r is x[i * x_stride + r];
+// x_stride and the memory behind t are rounded up to kNeuronLanes, what lies past the
+// rows is finite.
+inline constexpr index_t kNeuronLanes = 16;
+inline constexpr index_t kNeuronInputs = 64;  // n_in at most
+
+template <class T>
+struct NeuronArgs {
+    const T* x;
+    index_t x_stride;
+    const T* t;
+    index_t rows;
+    index_t n_in;
+    const T* w;
+    const T* b;  // null: no bias
+    T* dw;
+    T* db;
+    T scale;
 };
 
 // One optimiser step over flat vectors of n parameters. Nothing is written unless every

@@ -25,7 +25,7 @@ NetworkPlan::NetworkPlan(const std::vector<index_t>& sizes,
         const index_t w = n_params;
         const index_t b = w + n_in * n_out;
         n_params = b + (biases[l] ? n_out : 0);
-        layers.push_back({n_in, n_out, activations[l], biases[l], w, b});
+        layers.push_back({n_in, n_out, activations[l], w, biases[l] ? b : -1});
     }
 }
 
@@ -43,16 +43,32 @@ index_t NetworkPlan::block_rows(index_t item_size) const {
         return kWideRows;
     }
     index_t per_row = n_in();
-    for (const Layer& layer : layers) {
+    for (const RowLayer& layer : layers) {
         per_row += 3 * layer.n_out;
     }
     const index_t rows = kBudget / (per_row * item_size) / kLeastRows * kLeastRows;
     return std::clamp(rows, kLeastRows, kMostRows);
 }
 
+bool NetworkPlan::is_small() const {
+    // Up to here a row's weights come from L1 and its input gradient is a short loop;
+    // beyond, the tiles and packing of gemm.h repay their set-up.
+    constexpr index_t kMostParams = 4096;
+    return n_params <= kMostParams;
+}
+
+bool NetworkPlan::is_neuron(index_t rows) const {
+    // x is stored by columns first: where that copy stays in L2 over the steps of a
+    // fit, it is made once; beyond, reading x as it lies is faster.
+    constexpr index_t kMostElements = 32 * 1024;
+    return layers.size() == 1 && n_out() == 1 && loss == Loss::bce &&
+           n_in() <= kNeuronInputs && rows <= kMostElements / n_in();
+}
+
 template <class T>
 NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows)
     : plan_(plan),
+      small_(plan.is_small()),
       block_(std::min(plan.block_rows(sizeof(T)), std::max<index_t>(rows, 1))) {
     index_t total = block_ * (plan.n_in() + plan.n_out());
     index_t widest = 0;
@@ -88,7 +104,7 @@ const T* NetworkRunner<T>::weights(const T* params, std::size_t l) const {
 
 template <class T>
 const T* NetworkRunner<T>::bias(const T* params, std::size_t l) const {
-    return plan_.layers[l].bias ? params + plan_.layers[l].b : nullptr;
+    return plan_.layers[l].b >= 0 ? params + plan_.layers[l].b : nullptr;
 }
 
 // Rows [begin, begin + rows) of the batch, gathered where they have an order of their
@@ -102,18 +118,21 @@ Batch<T> NetworkRunner<T>::take_block(const Batch<T>& batch, index_t begin,
     if (batch.order == nullptr) {
         block.x.data += begin * batch.x.stride;
         block.t.data += begin * batch.t.stride;
-        return block;
     }
     const auto gather = [&](const MatrixView<const T>& from, T* to) {
         const auto bytes = static_cast<std::size_t>(from.cols) * sizeof(T);
         for (index_t i = 0; i < rows; ++i) {
-            std::memcpy(to + i * from.cols,
-                        from.data + batch.order[begin + i] * from.stride, bytes);
+            const index_t row = batch.order == nullptr ? i : batch.order[begin + i];
+            std::memcpy(to + i * from.cols, from.data + row * from.stride, bytes);
         }
         return MatrixView<const T>{to, rows, from.cols, from.cols};
     };
-    block.x = gather(batch.x, x_);
-    block.t = gather(batch.t, t_);
+    if (batch.order != nullptr) {
+        block.x = gather(batch.x, x_);
+    }
+    if (batch.order != nullptr || batch.t.stride != batch.t.cols) {
+        block.t = gather(block.t, t_);  // the loss wants one long row
+    }
     return block;
 }
 
@@ -178,7 +197,7 @@ void NetworkRunner<T>::backward(const T* params, T* grads, MatrixView<const T> x
                           {weights(params, l), layer.n_in, layer.n_out, layer.n_out},
                           {dz, rows, layer.n_out, layer.n_out},
                           grads + layer.w,
-                          layer.bias ? grads + layer.b : nullptr,
+                          layer.b >= 0 ? grads + layer.b : nullptr,
                           {dx, rows, layer.n_in, layer.n_in},
                           factor,
                           accumulate,
@@ -188,9 +207,65 @@ void NetworkRunner<T>::backward(const T* params, T* grads, MatrixView<const T> x
 }
 
 template <class T>
+void NetworkRunner<T>::store_by_columns(const Batch<T>& batch) {
+    const index_t stride =
+        (batch.rows + kNeuronLanes - 1) / kNeuronLanes * kNeuronLanes;
+    if (columns_.data() == nullptr) {
+        const index_t count = stride * (plan_.n_in() + 1);
+        columns_ = Buffer<T>(count);
+        std::fill_n(columns_.data(), count, T(0));
+    }
+    T* t = columns_.data() + stride * plan_.n_in();
+    for (index_t r = 0; r < batch.rows; ++r) {
+        const index_t row = batch.order == nullptr ? r : batch.order[r];
+        const T* x = batch.x.data + row * batch.x.stride;
+        for (index_t i = 0; i < plan_.n_in(); ++i) {
+            columns_.data()[i * stride + r] = x[i];
+        }
+        t[r] = batch.t.data[row * batch.t.stride];
+    }
+}
+
+template <class T>
+void NetworkRunner<T>::prepare(const Batch<T>& batch) {
+    if (plan_.is_neuron(batch.rows)) {
+        store_by_columns(batch);
+        prepared_ = true;
+    }
+}
+
+template <class T>
+double NetworkRunner<T>::neuron_loss(const T* params, T* grads, const Batch<T>& batch) {
+    if (!prepared_) {
+        store_by_columns(batch);
+    }
+    const RowLayer& layer = plan_.layers[0];
+    const index_t stride =
+        (batch.rows + kNeuronLanes - 1) / kNeuronLanes * kNeuronLanes;
+    const T* x = columns_.data();
+    const double total = kernel_table().kernels<T>().neuron_loss_gradient(
+        {x, stride, x + stride * layer.n_in, batch.rows, layer.n_in, params + layer.w,
+         bias(params, 0), grads + layer.w, layer.b >= 0 ? grads + layer.b : nullptr,
+         T(1) / static_cast<T>(batch.rows)});
+    return total / static_cast<double>(batch.rows);
+}
+
+template <class T>
 double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
                               const Progress& progress) {
     const auto& kernels = kernel_table().kernels<T>();
+    if (batch.rows == 1 && grads != nullptr && small_) {
+        const index_t row = batch.order == nullptr ? 0 : batch.order[0];
+        progress(multiply_adds_per_row_);
+        return kernels.row_loss_gradient(
+            {plan_.layers.data(), static_cast<index_t>(plan_.layers.size()), plan_.loss,
+             params, grads, batch.x.data + row * batch.x.stride,
+             batch.t.data + row * batch.t.stride, a_[0]});
+    }
+    if (grads != nullptr && plan_.is_neuron(batch.rows)) {
+        progress(static_cast<double>(batch.rows) * multiply_adds_per_row_);
+        return neuron_loss(params, grads, batch);
+    }
     const T scale = T(1) / static_cast<T>(batch.rows);
     double total = 0;
     for (index_t begin = 0; begin < batch.rows; begin += block_) {
@@ -199,8 +274,8 @@ double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
         forward(params, block.x, true);
         const T* derivative =
             is_linear(plan_.layers.back().activation) ? nullptr : d_.back();
-        total += kernels.loss_gradient(
-            {plan_.loss, a_.back(), derivative, block.t, scale, grads != nullptr});
+        total += kernels.loss_gradient({plan_.loss, a_.back(), derivative, block.t.data,
+                                        rows, plan_.n_out(), scale, grads != nullptr});
         if (grads != nullptr) {
             backward(params, grads, block.x, rows, begin > 0);
         }

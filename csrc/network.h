@@ -13,15 +13,6 @@ namespace siglin {
 // What a network is, without its numbers. Parameters: per layer w (n_in, n_out) row by
 // row, then b (n_out), no padding.
 struct NetworkPlan {
-    struct Layer {
-        index_t n_in;
-        index_t n_out;
-        Activation activation;  // of the last layer too, except for softmax
-        bool bias;
-        index_t w;  // where w and b start in the parameters
-        index_t b;
-    };
-
     // sizes has one entry more than activations and biases. Checked by the caller.
     NetworkPlan(const std::vector<index_t>& sizes,
                 const std::vector<Activation>& activations,
@@ -32,8 +23,13 @@ struct NetworkPlan {
     // Rows that go through all layers together: from the shapes alone, so that the sums
     // over rows have the same order whatever else happens.
     index_t block_rows(index_t item_size) const;
+    // Whether one row alone takes the path of kernels/row.h.
+    bool is_small() const;
+    // Whether a batch of so many rows takes the path of kernels/neuron.h.
+    bool is_neuron(index_t rows) const;
 
-    std::vector<Layer> layers;
+    // The activation of the last layer is the identity for softmax.
+    std::vector<RowLayer> layers;
     Loss loss;
     index_t n_params = 0;
 };
@@ -61,6 +57,9 @@ class NetworkRunner {
     void predict(const T* params, MatrixView<const T> x, MatrixView<T> out,
                  const Progress& progress);
 
+    // Does once what every later call of loss with this batch needs.
+    void prepare(const Batch<T>& batch);
+
     // The mean over the rows of the loss; with grads, its gradient (n_params).
     double loss(const T* params, T* grads, const Batch<T>& batch,
                 const Progress& progress);
@@ -68,20 +67,27 @@ class NetworkRunner {
   private:
     const T* weights(const T* params, std::size_t l) const;
     const T* bias(const T* params, std::size_t l) const;
+    void store_by_columns(const Batch<T>& batch);
+    double neuron_loss(const T* params, T* grads, const Batch<T>& batch);
     Batch<T> take_block(const Batch<T>& batch, index_t begin, index_t rows);
     void forward(const T* params, MatrixView<const T> x, bool training);
     void backward(const T* params, T* grads, MatrixView<const T> x, index_t rows,
                   bool accumulate);
 
     const NetworkPlan& plan_;
+    bool small_;
     index_t block_;
     double multiply_adds_per_row_ = 0;
     Buffer<T> space_;
     T* x_ = nullptr;  // gathered rows
     T* t_ = nullptr;
-    std::vector<T*> a_;  // outputs of each layer; the last one's become dz
-    std::vector<T*> d_;  // derivatives, where a layer's activation has one
+    // Layer by layer, outputs and then derivatives (where an activation has one), one
+    // after the other from a_[0] on. The last outputs become dz.
+    std::vector<T*> a_;
+    std::vector<T*> d_;
     T* dz_[2] = {nullptr, nullptr};
+    Buffer<T> columns_;  // of one neuron: x by columns, then t
+    bool prepared_ = false;
 };
 
 extern template class NetworkRunner<float>;

@@ -102,6 +102,9 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
     Stepper<T> stepper(plan, params, grads.data(), moments, options);
     InterruptPoll poll(hooks.interrupted);
     const Progress progress = [&](double multiply_adds) { poll.charge(multiply_adds); };
+    if (batch_rows == rows && options.epochs > 0) {
+        runner.prepare({x, t, nullptr, rows});
+    }
     auto last_report = start;
     bool running = true;
     while (running && result.epochs < options.epochs) {

@@ -93,6 +93,9 @@ void check_matrix(const Argument& a, index_t rows, index_t cols,
                          ", " + expected(cols, "any") + ")" +
                          (because.empty() ? "" : " ") + because + ", got " + a.shape());
     }
+    if (v.size() == 0) {
+        return;  // NumPy gives empty arrays any strides
+    }
     const bool unit = v.shape(1) <= 1 || v.strides(1) == v.itemsize();
     if (!unit || (v.shape(0) > 1 && v.strides(0) % v.itemsize() != 0)) {
         throw ShapeError(a.what() + " has a layout the core does not view: strides (" +
@@ -118,7 +121,7 @@ void check_writable(const Argument& a) {
     if (!a.array.writeable()) {
         throw py::value_error(a.what() + " is read-only");
     }
-    if (a.array.ndim() == 2 && a.rows() > 1 &&
+    if (a.array.ndim() == 2 && a.rows() > 1 && a.array.size() > 0 &&
         a.array.strides(0) < a.cols() * a.array.itemsize()) {
         throw ShapeError(
             a.what() +

@@ -293,7 +293,8 @@ py::object layer_backward_(const py::object& x_, const py::object& w_,
     Argument dw = argument(function, "dw", dw_, in.x);
     check_matrix(dw, in.x.cols(), cols, because);
     check_writable(dw);
-    if (dw.rows() > 1 && dw.array.strides(0) != cols * dw.array.itemsize()) {
+    if (dw.rows() > 1 && dw.array.size() > 0 &&
+        dw.array.strides(0) != cols * dw.array.itemsize()) {
         throw ShapeError(
             "layer_backward: dw has a layout the core does not view: not "
             "C-contiguous");

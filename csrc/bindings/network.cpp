@@ -139,8 +139,12 @@ class Network {
             using T = decltype(tag);
             const auto from = view<T>(z);
             T* to = mutable_vector_data<T>(dz);
+            const auto targets = view<T>(t);
+            const Buffer<T> t_rows(from.rows * from.cols);
             for (index_t i = 0; i < from.rows; ++i) {
                 std::copy_n(from.data + i * from.stride, from.cols, to + i * from.cols);
+                std::copy_n(targets.data + i * targets.stride, from.cols,
+                            t_rows.data() + i * from.cols);
             }
             const auto& kernels = kernel_table().kernels<T>();
             const Activation f = plan_.layers.back().activation;
@@ -152,8 +156,8 @@ class Network {
                 kernels.activate(f, to, to, derivative.data(), n);
             }
             total = kernels.loss_gradient(
-                {plan_.loss, to, wants ? derivative.data() : nullptr, view<T>(t),
-                 T(1) / static_cast<T>(from.rows), true});
+                {plan_.loss, to, wants ? derivative.data() : nullptr, t_rows.data(),
+                 from.rows, from.cols, T(1) / static_cast<T>(from.rows), true});
         });
         return py::make_tuple(total / static_cast<double>(z.rows()), dz.array);
     }

@@ -66,64 +66,86 @@ struct LogConstants<double> {
     };
 };
 
+// c[0] + c[1] x + c[2] x^2 + ..., by pairs, pairs of pairs, ... (Estrin 1960): Horner's
+// chain of multiply-adds would be half of the latency of a sigmoid.
 template <class T, int kCount>
 SIGLIN_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[kCount]) {
-    Vec<T> p = broadcast(c[kCount - 1]);
+    constexpr int kPairs = (kCount + 1) / 2;
+    Vec<T> p[kPairs];
 #pragma GCC unroll 16
-    for (int i = kCount - 2; i >= 0; --i) {
-        p = fma(p, x, broadcast(c[i]));
+    for (int i = 0; i < kPairs; ++i) {
+        p[i] = broadcast(c[2 * i]);
+        if (2 * i + 1 < kCount) {
+            p[i] = fma(broadcast(c[2 * i + 1]), x, p[i]);
+        }
     }
-    return p;
+    Vec<T> power = x * x;
+#pragma GCC unroll 16
+    for (int n = kPairs; n > 1; n = (n + 1) / 2) {
+#pragma GCC unroll 16
+        for (int i = 0; i < (n + 1) / 2; ++i) {
+            p[i] = 2 * i + 1 < n ? fma(p[2 * i + 1], power, p[2 * i]) : p[2 * i];
+        }
+        power *= power;
+    }
+    return p[0];
 }
 
 // exp(-y), y >= 0: y = -(n ln 2 + r), |r| <= ln 2 / 2, exp(r) = 1 + (r + tail).
-// The scale 2^n is kept as two factors: each is normal, and their product with a value
-// of about 1 rounds once, also where it is subnormal.
+// 2^n is kept as two factors: each is normal, and their product with a value of about 1
+// rounds once, also where it is subnormal.
 template <class T>
 struct ReducedExp {
     Vec<T> r;
     Vec<T> tail;
     Vec<T> scale1;
     Vec<T> scale2;
-
-    SIGLIN_INLINE Vec<T> scaled(Vec<T> v) const { return (v * scale1) * scale2; }
 };
 
 template <class T>
 SIGLIN_INLINE ReducedExp<T> reduced_exp(Vec<T> y) {
     using C = ExpConstants<T>;
-    y = select<T>(y > broadcast(C::kLimit), broadcast(C::kLimit), y);  // NaN stays
+    y = smaller<T>(broadcast(C::kLimit), y);  // NaN stays
     const Vec<T> rounded = fma(y, broadcast(-C::kLog2E), broadcast(C::kRound));
     const Vec<T> n = rounded - broadcast(C::kRound);
     const Vec<T> r_high = fma(-n, broadcast(C::kLn2High), -y);
     const Vec<T> r = fma(-n, broadcast(C::kLn2Low), r_high);
     const Vec<T> r_low = fma(-n, broadcast(C::kLn2Low), r_high - r);
     const Vec<T> tail = fma(r * r, polynomial<T>(r, C::kTail), r_low);
-    const IntVec<T> exponent = bits<T>(rounded) - bits<T>(broadcast(C::kRound));
-    const IntVec<T> half = exponent >> 1;
-    return {r, tail, power_of_two<T>(half), power_of_two<T>(exponent - half)};
+    // n with the bias of both factors, so that the halves are exponents as they stand
+    const IntVec<T> twice_bias = IntVec<T>{} + 2 * kExponentBias<T>;
+    const IntVec<T> biased =
+        bits<T>(rounded) - (bits<T>(broadcast(C::kRound)) - twice_bias);
+    const IntVec<T> half = half_of_positive<T>(biased);
+    return {r, tail, from_bits<T>(half << kMantissaBits<T>),
+            from_bits<T>((biased - half) << kMantissaBits<T>)};
 }
 
 // exp(-y) for y >= 0, in [0, 1].
 template <class T>
 SIGLIN_INLINE Vec<T> exp_negative(Vec<T> y) {
     const ReducedExp<T> e = reduced_exp<T>(y);
-    return e.scaled(broadcast(T(1)) + (e.r + e.tail));
+    return ((broadcast(T(1)) + (e.r + e.tail)) * e.scale1) * e.scale2;
 }
 
 // sigma(|z|), and sigma(-|z|) still to be scaled.
+// (The scales are not kept as a ReducedExp: GCC 12 copies a struct of vectors inside
+// another through memory, which doubles the instructions.)
 template <class T>
 struct SigmoidParts {
-    ReducedExp<T> e;
     Vec<T> exp;    // exp(-|z|)
     Vec<T> upper;  // sigma(|z|), in [1/2, 1]
-    Vec<T> lower;  // sigma(-|z|) / 2^n
+    Vec<T> lower;  // sigma(-|z|) / (scale1 * scale2)
+    Vec<T> scale1;
+    Vec<T> scale2;
 
     SIGLIN_INLINE Vec<T> value(Vec<T> z) const {
-        return select<T>(z < broadcast(T(0)), e.scaled(lower), upper);
+        return select<T>(z < broadcast(T(0)), (lower * scale1) * scale2, upper);
     }
     // sigma(z) sigma(-z): keeps its digits where sigma(z) is 1.
-    SIGLIN_INLINE Vec<T> derivative() const { return e.scaled(lower * upper); }
+    SIGLIN_INLINE Vec<T> derivative() const {
+        return ((lower * upper) * scale1) * scale2;
+    }
 };
 
 template <class T>
@@ -136,15 +158,16 @@ SIGLIN_INLINE SigmoidParts<T> sigmoid_parts(Vec<T> z) {
     const Vec<T> high = head + rest;
     const Vec<T> low = (head - high) + rest;
     // 1 + exp(-|z|) as d + d_low
-    const Vec<T> exp = e.scaled(high);
+    const Vec<T> scale = e.scale1 * e.scale2;
+    const Vec<T> exp = high * scale;
     const Vec<T> d = one + exp;
-    const Vec<T> d_low = ((one - d) + exp) + e.scaled(low);
+    const Vec<T> d_low = fma(low, scale, (one - d) + exp);
     // 1 / (d + d_low) = inverse * (1 + residue), one Newton step by hand
     const Vec<T> inverse = one / d;
     const Vec<T> residue = fma(-inverse, d_low, fma(-inverse, d, one));
     const Vec<T> upper = fma(inverse, residue, inverse);
     const Vec<T> lower = fma(high, inverse, inverse * fma(high, residue, low));
-    return {e, exp, upper, lower};
+    return {exp, upper, lower, e.scale1, e.scale2};
 }
 
 template <class T>

@@ -206,9 +206,18 @@ void pack_a(const T* a, index_t a_row, index_t a_step, index_t m, index_t k,
     for (index_t i = 0; i < m; i += kTileRows, packed += k * kTileRows) {
         const index_t rows = m - i < kTileRows ? m - i : kTileRows;
         const T* from = a + i * a_row;
-        for (index_t p = 0; p < k; ++p) {
-            for (index_t q = 0; q < rows; ++q) {
-                packed[p * kTileRows + q] = from[p * a_step + q * a_row];
+        if (rows == kTileRows) {
+            for (index_t p = 0; p < k; ++p) {
+#pragma GCC unroll 16
+                for (index_t q = 0; q < kTileRows; ++q) {
+                    packed[p * kTileRows + q] = from[p * a_step + q * a_row];
+                }
+            }
+        } else {
+            for (index_t p = 0; p < k; ++p) {
+                for (index_t q = 0; q < rows; ++q) {
+                    packed[p * kTileRows + q] = from[p * a_step + q * a_row];
+                }
             }
         }
     }
@@ -262,9 +271,38 @@ void fill_rows(const Product<T>& q) {
     }
 }
 
+// The same chains one element at a time: for products that are over before a tile is
+// set up. A 2-3-1 step on one row is 21 multiply-adds.
+inline constexpr index_t kSmallProduct = 48;
+
+template <class T>
+void multiply_small(const Product<T>& q) {
+    const index_t b_row = q.b_transposed ? 1 : q.b_step;
+    const index_t b_col = q.b_transposed ? q.b_step : 1;
+    for (index_t i = 0; i < q.m; ++i) {
+        for (index_t j = 0; j < q.n; ++j) {
+            T sum = q.bias == nullptr || q.accumulate ? T(0) : q.bias[j];
+            const T* a = q.a + i * q.a_row;
+            const T* b = q.b + j * b_col;
+            for (index_t p = 0; p < q.k; ++p) {
+                sum = fma_scalar(a[p * q.a_step], b[p * b_row], sum);
+            }
+            T& c = q.c[i * q.c_row + j];
+            c = q.accumulate ? c + sum : sum;
+        }
+    }
+}
+
 // workspace: kPackedB + kPackedA elements, used only where packing pays.
 template <class T>
 void multiply(const Product<T>& q, T* workspace) {
+    constexpr index_t kLimit =
+        kSmallProduct;  // of each first: the product might overflow
+    if (q.m <= kLimit && q.n <= kLimit && q.k <= kLimit &&
+        q.m * q.n * q.k <= kSmallProduct && q.k > 0) {
+        multiply_small(q);
+        return;
+    }
     if (q.k == 0 && !q.accumulate) {
         fill_rows(q);
     }

@@ -14,18 +14,29 @@ namespace {
 // max(z, 0) - t z + log(1 + exp(-|z|)), which is -t log(a) - (1 - t) log(1 - a)
 // computed from the logit; dz = scale * (a - t).
 template <class T>
-SIGLIN_INLINE double bce_row(T* z, const T* t, index_t n, T scale, bool want_gradient) {
+struct BceParts {
+    Vec<T> loss;
+    Vec<T> dz;
+};
+
+template <class T>
+SIGLIN_INLINE BceParts<T> bce_parts(Vec<T> z, Vec<T> t, T scale) {
     const Vec<T> zero = {};
+    const SigmoidParts<T> parts = sigmoid_parts<T>(z);
+    const Vec<T> ramp = select<T>(z > zero, z, zero);
+    return {fma(-t, z, ramp) + log1p_unit<T>(parts.exp),
+            broadcast(scale) * (parts.value(z) - t)};
+}
+
+template <class T>
+SIGLIN_INLINE double bce_row(T* z, const T* t, index_t n, T scale, bool want_gradient) {
     Vec<T> total = {};
     for_each_block<T>(n, [&](index_t i, auto lanes) {
-        const Vec<T> zi = load(z + i, lanes);
-        const Vec<T> ti = load(t + i, lanes);
-        const SigmoidParts<T> parts = sigmoid_parts<T>(zi);
-        const Vec<T> ramp = select<T>(zi > zero, zi, zero);
-        const Vec<T> loss = fma(-ti, zi, ramp) + log1p_unit<T>(parts.exp);
-        total += keep<T>(loss, lanes);
+        const BceParts<T> parts =
+            bce_parts<T>(load(z + i, lanes), load(t + i, lanes), scale);
+        total += keep<T>(parts.loss, lanes);
         if (want_gradient) {
-            store(z + i, broadcast(scale) * (parts.value(zi) - ti), lanes);
+            store(z + i, parts.dz, lanes);
         }
     });
     return static_cast<double>(sum<T>(total));
@@ -99,30 +110,19 @@ SIGLIN_INLINE double cross_entropy_row(T* z, const T* t, index_t n, T scale) {
 // The contract is LossArgs'.
 template <class T>
 double loss_gradient(const LossArgs<T>& args) {
-    index_t rows = args.t.rows;
-    index_t cols = args.t.cols;
-    if (args.t.stride == cols && args.loss != Loss::cross_entropy) {
-        cols *= rows;  // one long row
-        rows = 1;
+    const index_t n = args.rows * args.cols;
+    switch (args.loss) {
+        case Loss::bce:
+            return bce_row<T>(args.z, args.t, n, args.scale, args.want_gradient);
+        case Loss::squared_error:
+            return squared_error_row<T>(args.z, args.derivative, args.t, n, args.scale,
+                                        args.want_gradient);
+        case Loss::cross_entropy:
+            break;
     }
     double total = 0;
-    for (index_t i = 0; i < rows; ++i) {
-        T* z = args.z + i * cols;
-        const T* t = args.t.data + i * args.t.stride;
-        const T* derivative =
-            args.derivative == nullptr ? nullptr : args.derivative + i * cols;
-        switch (args.loss) {
-            case Loss::bce:
-                total += bce_row<T>(z, t, cols, args.scale, args.want_gradient);
-                break;
-            case Loss::squared_error:
-                total += squared_error_row<T>(z, derivative, t, cols, args.scale,
-                                              args.want_gradient);
-                break;
-            case Loss::cross_entropy:
-                total += cross_entropy_row<T>(z, t, cols, args.scale);
-                break;
-        }
+    for (index_t i = 0; i < n; i += args.cols) {
+        total += cross_entropy_row<T>(args.z + i, args.t + i, args.cols, args.scale);
     }
     return total;
 }

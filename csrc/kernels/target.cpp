@@ -7,6 +7,8 @@
 #include "gemm.h"
 #include "layer.h"
 #include "loss.h"
+#include "neuron.h"
+#include "row.h"
 #include "update.h"
 
 #define SIGLIN_STRING_(name) #name

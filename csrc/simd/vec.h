@@ -23,19 +23,20 @@ SIGLIN_INLINE Vec<T> keep(Vec<T> v, AllLanes) {
     return v;
 }
 template <class T>
-SIGLIN_INLINE Vec<T> keep(Vec<T> v, Lanes<T> lanes) {
-    T kept[kLanes<T>] = {};
-    store(kept, v, lanes);
-    return load(kept);
-}
-
-template <class T>
 SIGLIN_INLINE IntVec<T> bits(Vec<T> v) {
     return reinterpret_cast<IntVec<T>>(v);
 }
 template <class T>
 SIGLIN_INLINE Vec<T> from_bits(IntVec<T> v) {
     return reinterpret_cast<Vec<T>>(v);
+}
+
+// One lane of fma.
+SIGLIN_INLINE float fma_scalar(float a, float b, float c) {
+    return kHasFma ? __builtin_fmaf(a, b, c) : a * b + c;
+}
+SIGLIN_INLINE double fma_scalar(double a, double b, double c) {
+    return kHasFma ? __builtin_fma(a, b, c) : a * b + c;
 }
 
 template <class T>
@@ -61,10 +62,17 @@ SIGLIN_INLINE Vec<T> magnitude(Vec<T> v) {
     return from_bits<T>(bits<T>(v) & ~kSignBit<T>);
 }
 
-// 2^n for n of the normal range.
+// n / 2, rounded down, for n >= 0 (as unsigned: AVX2 has no arithmetic shift of 64
+// bits).
 template <class T>
-SIGLIN_INLINE Vec<T> power_of_two(IntVec<T> n) {
-    return from_bits<T>((n + kExponentBias<T>) << kMantissaBits<T>);
+SIGLIN_INLINE IntVec<T> half_of_positive(IntVec<T> n) {
+    return reinterpret_cast<IntVec<T>>(reinterpret_cast<UnsignedVec<T>>(n) >> 1);
+}
+
+// a where a < b, else b: b also where either is NaN.
+template <class T>
+SIGLIN_INLINE Vec<T> smaller(Vec<T> a, Vec<T> b) {
+    return a < b ? a : b;
 }
 
 // Lane 0 + lane 1 + ..., halves first: the order is fixed by the number of lanes.

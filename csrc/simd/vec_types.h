@@ -18,6 +18,8 @@ using f32v = float __attribute__((vector_size(kVecBytes)));
 using f64v = double __attribute__((vector_size(kVecBytes)));
 using i32v = std::int32_t __attribute__((vector_size(kVecBytes)));
 using i64v = std::int64_t __attribute__((vector_size(kVecBytes)));
+using u32v = std::uint32_t __attribute__((vector_size(kVecBytes)));
+using u64v = std::uint64_t __attribute__((vector_size(kVecBytes)));
 using f32u = float __attribute__((vector_size(kVecBytes), aligned(4), may_alias));
 using f64u = double __attribute__((vector_size(kVecBytes), aligned(8), may_alias));
 
@@ -28,6 +30,7 @@ struct VecOf<float> {
     using Vec = f32v;
     using Unaligned = f32u;
     using Int = i32v;
+    using Unsigned = u32v;
     using IntScalar = std::int32_t;
 };
 template <>
@@ -35,6 +38,7 @@ struct VecOf<double> {
     using Vec = f64v;
     using Unaligned = f64u;
     using Int = i64v;
+    using Unsigned = u64v;
     using IntScalar = std::int64_t;
 };
 
@@ -42,6 +46,9 @@ template <class T>
 using Vec = typename VecOf<T>::Vec;
 template <class T>
 using IntVec = typename VecOf<T>::Int;
+
+template <class T>
+using UnsignedVec = typename VecOf<T>::Unsigned;
 
 template <class T>
 inline constexpr int kLanes = kVecBytes / static_cast<int>(sizeof(T));
@@ -83,6 +90,14 @@ SIGLIN_INLINE Vec<T> load(const T* p, CountedLanes<T> lanes) {
         if (i < lanes.count) {
             v[i] = p[i];
         }
+    }
+    return v;
+}
+
+template <class T>
+SIGLIN_INLINE Vec<T> keep(Vec<T> v, CountedLanes<T> lanes) {
+    for (int i = 0; i < kLanes<T>; ++i) {
+        v[i] = i < lanes.count ? v[i] : T(0);
     }
     return v;
 }

@@ -49,5 +49,14 @@ SIGLIN_INLINE void store(double* p, f64v v, Lanes<double> lanes) {
     _mm512_mask_storeu_pd(p, static_cast<__mmask8>(lanes.mask), v);
 }
 
+template <class T>
+SIGLIN_INLINE Vec<T> keep(Vec<T> v, Lanes<T> lanes) {
+    if constexpr (sizeof(T) == 4) {
+        return _mm512_maskz_mov_ps(lanes.mask, v);
+    } else {
+        return _mm512_maskz_mov_pd(static_cast<__mmask8>(lanes.mask), v);
+    }
+}
+
 }  // namespace
 }  // namespace siglin::SIGLIN_TARGET
