@@ -1,0 +1,46 @@
+"""The library in plain NumPy: the same names and signatures, written to be read.
+
+One line of NumPy stands for one line of a formula, in the dtype of the inputs. Speed,
+`row i has the same bits in any batch` and most checks of the arguments are left to the
+compiled library; its tests compare it with this one.
+
+Read in this order: `activations`, `functions` (one layer forward and backward),
+`losses`, `layers`, `network`, `neuron`, `optimizers`, `training`, `perceptron`,
+`random`.
+"""
+
+from siglin.reference.functions import (
+    Gradients,
+    backward,
+    backward_update,
+    forward,
+    sigmoid,
+    update,
+)
+from siglin.reference.layers import Dense
+from siglin.reference.network import Network
+from siglin.reference.neuron import Neuron
+from siglin.reference.optimizers import Adam, GradientDescent, Momentum, Nesterov
+from siglin.reference.perceptron import Perceptron
+from siglin.reference.random import Generator
+from siglin.reference.training import History, TrainingState
+
+__all__ = [
+    "Adam",
+    "Dense",
+    "Generator",
+    "GradientDescent",
+    "Gradients",
+    "History",
+    "Momentum",
+    "Nesterov",
+    "Network",
+    "Neuron",
+    "Perceptron",
+    "TrainingState",
+    "backward",
+    "backward_update",
+    "forward",
+    "sigmoid",
+    "update",
+]

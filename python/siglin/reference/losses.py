@@ -1,0 +1,84 @@
+"""The losses and their gradients.
+
+Each function returns one number per output; a network's loss is their sum over the
+outputs, averaged over the rows. The two cross-entropies take the pre-activations z (the
+logits), not the outputs: log(sigmoid(z)) is lost once sigmoid(z) has been rounded to 0
+or 1, while in z it is a small number or about |z|.
+"""
+
+import numpy as np
+
+from siglin.reference.activations import activate, activate_backward, log_softmax
+from siglin.reference.checks import Array
+
+# The output activation each loss takes by itself; the two cross-entropies allow no other.
+OUTPUTS = {"bce": "sigmoid", "squared_error": "identity", "cross_entropy": "softmax"}
+
+
+def bce(z: Array, t: Array) -> Array:
+    """Return the binary cross-entropy -t log(y) - (1 - t) log(1 - y), y = sigmoid(z).
+
+    With -log(sigmoid(z)) = max(-z, 0) + log(1 + exp(-|z|)) the two logarithms become
+    the one line below, which no z overflows.
+    """
+    return np.maximum(z, 0) - t * z + np.log1p(np.exp(-np.abs(z)))
+
+
+def bce_of_output(y: Array, t: Array) -> Array:
+    """Return -t log(y) - (1 - t) log(1 - y), as the lecture writes it.
+
+    Infinite or NaN where y is exactly 0 or 1.
+    """
+    return -t * np.log(y) - (1 - t) * np.log(1 - y)
+
+
+def bce_of_output_gradient(y: Array, t: Array) -> Array:
+    """Return the gradient of `bce_of_output` to y: -1/y for t = 1, 1/(1 - y) for t = 0."""
+    return -t / y + (1 - t) / (1 - y)
+
+
+def squared_error(a: Array, t: Array) -> Array:
+    """Return half the squared distance, (a - t)^2 / 2; its gradient to a is a - t."""
+    return 0.5 * (a - t) ** 2
+
+
+def cross_entropy(z: Array, t: Array) -> Array:
+    """Return -t log(softmax(z)), with t one-hot in each row."""
+    return -t * log_softmax(z)
+
+
+def output_gradient(
+    loss: str, activation: str, z: Array, t: Array
+) -> tuple[float, Array]:
+    """Return a network's loss and its gradient to the output layer's z.
+
+    Parameters
+    ----------
+    loss : str
+        "bce", "squared_error" or "cross_entropy".
+    activation : str
+        The output layer's activation.
+    z, t : ndarray, shape (batch, n_out)
+        The output layer's pre-activations and the targets; at least one row.
+
+    Returns
+    -------
+    loss : float
+        Mean over the rows of the sum over the outputs.
+    dz : ndarray, shape (batch, n_out)
+        Both cross-entropies give a - t, because the derivative of the activation cancels
+        against that of the logarithm. The 1 / batch of the mean is in it.
+    """
+    a = activate(activation, z)
+    dz: Array
+    if loss == "bce":
+        each = bce(z, t)
+        dz = a - t
+    elif loss == "cross_entropy":
+        each = cross_entropy(z, t)
+        dz = a - t
+    else:
+        each = squared_error(a, t)
+        dz = activate_backward(activation, z, a - t)
+    batch = len(z)
+    return float(each.sum() / batch), dz / batch
