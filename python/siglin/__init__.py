@@ -1,0 +1,96 @@
+"""siglin: sigmoid-linear neural networks on the CPU.
+
+A layer is ``a = sigmoid(x @ w + b)``. Functions compute one layer (`forward`, `backward`,
+`backward_update`, `update`), `Dense` keeps its parameters, and `Network` stacks layers
+and trains them. `siglin.reference` is the same in plain NumPy, written to be read.
+
+Examples
+--------
+>>> import numpy as np
+>>> import siglin
+>>> x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+>>> net = siglin.Network([2, 1], seed=0)
+>>> history = net.fit(x, np.array([0.0, 1.0, 1.0, 1.0]), lr=1.0, epochs=1000)
+>>> net.predict(x).round().ravel()
+array([0., 1., 1., 1.])
+"""
+
+try:
+    # First of all: on a CPU below the minimum this explains itself, and NumPy may not.
+    import siglin._core  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "siglin._core":
+        raise
+    raise ImportError(
+        "the compiled module siglin._core is missing; was siglin built? "
+        "`pip install .` in the project's folder builds it"
+    ) from error
+except ImportError as error:
+    # A module cannot raise another error while it is imported; SIGLIN_TARGET's is this.
+    if "SIGLIN_TARGET" not in str(error):
+        raise
+    raise RuntimeError(str(error)) from None
+
+from siglin.errors import (
+    DivergenceError,
+    DTypeError,
+    ModelFormatError,
+    ShapeError,
+    SiglinError,
+)
+from siglin.functions import (
+    Gradients,
+    backward,
+    backward_update,
+    build_info,
+    forward,
+    self_test,
+    sigmoid,
+    target,
+    targets,
+    update,
+)
+from siglin.layers import Dense
+from siglin.network import Network, Neuron
+from siglin.optimizers import Adam, GradientDescent, Momentum, Nesterov
+from siglin.perceptron import Perceptron
+from siglin.training import History
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Adam",
+    "DTypeError",
+    "Dense",
+    "DivergenceError",
+    "GradientDescent",
+    "Gradients",
+    "History",
+    "ModelFormatError",
+    "Momentum",
+    "Nesterov",
+    "Network",
+    "Neuron",
+    "Perceptron",
+    "ShapeError",
+    "SiglinError",
+    "backward",
+    "backward_update",
+    "build_info",
+    "forward",
+    "reference",
+    "self_test",
+    "sigmoid",
+    "target",
+    "targets",
+    "update",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import `siglin.reference` when it is first asked for."""
+    if name == "reference":
+        import importlib  # noqa: PLC0415
+
+        return importlib.import_module("siglin.reference")
+    raise AttributeError(f"module 'siglin' has no attribute {name!r}")

@@ -1,0 +1,862 @@
+"""Network: layers one after the other over one vector of parameters; Neuron."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from siglin import _core
+from siglin._arrays import (
+    AnyArray,
+    Array,
+    ArrayLike,
+    DType,
+    check_apart,
+    check_choice,
+    check_dtype,
+    check_flag,
+    check_integer,
+    check_out,
+    check_real,
+    check_shape,
+    check_size,
+    normalise,
+    plain,
+)
+from siglin._data import check_finite, check_rows, check_targets
+from siglin._plan import plan_network
+from siglin.errors import DivergenceError
+from siglin.layers import (
+    INITS,
+    Dense,
+    assign,
+    check_has_gradient,
+    init_weights,
+    make_generator,
+)
+from siglin.optimizers import Optimizer, check_optimizer
+from siglin.training import (
+    Callback,
+    Gate,
+    History,
+    Watch,
+    check_callback,
+    check_progress,
+    make_progress,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+MAX_COUNT = 2**63 - 1  # of epochs and rows, in the native loop
+
+# As in functions.py: the strict layer checks at run time what its stub asks for.
+_activate: Callable[..., Array] = _core.activate
+_forward: Callable[..., Array] = _core.forward
+_backward: Callable[..., tuple[Any, Array, Array]] = _core.backward
+_layer_forward: Callable[..., tuple[Array, Array]] = _core.layer_forward
+_layer_backward: Callable[..., Any] = _core.layer_backward
+
+
+class Network:
+    """Layers in a row, a loss, and gradient descent.
+
+    Parameters
+    ----------
+    layers : sequence of int or of Dense
+        The sizes from input to output, two or more. Or layers that fit one after the
+        other: the network takes them over, they keep their values, and their arrays
+        become views of its vectors.
+    activation : str or sequence of str, default "sigmoid"
+        Of all hidden layers, or one for each: "sigmoid", "tanh", "relu", "leaky_relu",
+        "identity" or "step" (which predicts, but cannot be trained).
+    output_activation : str, optional
+        None is "sigmoid" for "bce", "identity" for "squared_error" and "softmax" for
+        "cross_entropy". Only "squared_error" takes another.
+    loss : str, default "bce"
+        "bce": binary cross-entropy of every output, targets in [0, 1].
+        "squared_error": half the squared distance.
+        "cross_entropy": of a softmax; targets one-hot, or class numbers.
+        A loss is the mean over the rows of the sum over the outputs.
+    bias : bool, default True
+        Whether the layers have a b; biases start at 0.
+    init : str, default "glorot"
+        How the weights start: "glorot", "normal" or "zeros", see `Dense`.
+    dtype : dtype_like, default "float64"
+        float32 or float64: of the parameters, and of the data.
+    seed : int, optional
+        Of the network's generator, 0 <= seed < 2**64, which draws the weights layer by
+        layer and then the shuffles of `fit`; None takes one from the system.
+
+    Attributes
+    ----------
+    layers : tuple of Dense
+    params, grads : ndarray, shape (n_params,)
+        All parameters and all gradients, each one vector: layer after layer, w row by
+        row, then b. The layers' w, b, dw and db are views. Writing into any of them is
+        seen by the next call; assigning to ``net.params`` copies the values.
+    n_params : int
+    dtype : dtype
+    loss_name : str
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size or the seed is no int or out of range, a name is unknown, loss and
+        output activation do not go together, or a layer is used twice.
+    ShapeError
+        If given layers do not fit one after the other.
+    DTypeError
+        If the dtype is another one, or given layers differ in theirs.
+
+    Notes
+    -----
+    Any number of threads may `predict` and take the `loss`; while one fits, the others
+    see the parameters from before that fit. Everything else is for one thread at a time.
+    Copies and pickles are whole networks of their own, with the generator's state.
+    The generator is xoshiro256++, with normal numbers by the ratio of uniforms.
+
+    References
+    ----------
+    D. Blackman, S. Vigna, "Scrambled linear pseudorandom number generators", ACM
+    Transactions on Mathematical Software 47 (2021) 36.
+    J. L. Leva, "A fast normal random number generator", ACM Transactions on Mathematical
+    Software 18 (1992) 449.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import siglin
+    >>> net = siglin.Network([2, 3, 1], bias=False)
+    >>> net.layers[0].w = [[1, -1, 3], [2, 2, -1]]
+    >>> net.layers[1].w = [[0.1], [0.5], [-0.1]]
+    >>> x, t = np.array([[5.0, 3.0]]), np.array([1.0])
+    >>> net.predict(x).round(6)
+    array([[0.590378]])
+    >>> history = net.fit(x, t, lr=0.1, epochs=100)
+    >>> round(history.loss[0], 6), round(net.loss(x, t), 6)
+    (0.526992, 0.034142)
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[int] | Sequence[Dense],
+        *,
+        activation: str | Sequence[str] = "sigmoid",
+        output_activation: str | None = None,
+        loss: str = "bce",
+        bias: bool = True,
+        init: str = "glorot",
+        dtype: npt.DTypeLike = "float64",
+        seed: int | None = None,
+    ) -> None:
+        plan, net_dtype, given = plan_network(
+            layers, activation, output_activation, loss, bias, init, dtype
+        )
+        init = check_choice("Network", "init", init, INITS)
+        state = make_generator("Network", seed)
+        n_params = plan.n_params(net_dtype)
+        self._plan = plan
+        self._generator = state
+        self._params: Array = np.zeros(n_params, net_dtype)
+        self._grads: Array = np.zeros(n_params, net_dtype)
+        self._build(given)
+        if not given:
+            for layer in self._layers:
+                init_weights(layer.w, init, layer.activation, state)
+
+    def _build(self, given: Sequence[Dense] = ()) -> None:
+        """Make what follows from the plan and the vectors; take over given layers."""
+        self._native = self._native_of(0)
+        # A softmax needs a whole row, so it is only in the native networks: this one is
+        # the output layer alone.
+        self._native_output = self._native_of(-1)
+        self._gate = Gate(self._params)
+        self._tape: list[
+            tuple[Array, Array]
+        ] = []  # input and derivative, hidden layers
+        self._output_tape: tuple[Array, Array, Array] | None = None  # its input, z, a
+        plan = self._plan
+        layers = list(given) or [
+            Dense.of_network(n_in, n_out, name, bias, self)
+            for (n_in, n_out), name, bias in zip(
+                pairwise(plan.sizes), plan.activations, plan.biases, strict=True
+            )
+        ]
+        start = 0
+        for layer in layers:
+            stop = start + (layer.n_in + layer.bias) * layer.n_out
+            views = self._params[start:stop], self._grads[start:stop]
+            if given:
+                layer.join(self, *views)
+            else:
+                layer.live_in(*views)
+            start = stop
+        self._layers = tuple(layers)
+
+    def _native_of(self, first: int) -> "_core.Network":
+        """Return a native network of the layers from ``activations[first]`` on."""
+        plan = self._plan
+        activations = plan.activations[first:]
+        return _core.Network(
+            plan.sizes[-len(activations) - 1 :],
+            activations,
+            plan.biases[first:],
+            plan.loss,
+            self.dtype.name,
+        )
+
+    @property
+    def layers(self) -> tuple[Dense, ...]:
+        """The layers, input side first."""
+        return self._layers
+
+    @property
+    def params(self) -> Array:
+        """All parameters, one contiguous vector."""
+        return self._params
+
+    @params.setter
+    def params(self, value: ArrayLike) -> None:
+        assign(type(self).__name__, "params", self._params, value)
+
+    @property
+    def grads(self) -> Array:
+        """All gradients, in the order of `params`."""
+        return self._grads
+
+    @grads.setter
+    def grads(self, value: ArrayLike) -> None:
+        assign(type(self).__name__, "grads", self._grads, value)
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters of all layers."""
+        return self._params.size
+
+    @property
+    def dtype(self) -> DType:
+        """float32 or float64."""
+        return self._params.dtype
+
+    @property
+    def loss_name(self) -> str:
+        """Name of the loss."""
+        return self._plan.loss
+
+    def __repr__(self) -> str:
+        plan = self._plan
+        same = len(set(plan.biases)) == 1
+        return (
+            f"{type(self).__name__}({list(plan.sizes)}, "
+            f"activation={list(plan.activations[:-1])}, "
+            f"output_activation={plan.activations[-1]!r}, loss={plan.loss!r}, "
+            f"bias={plan.biases[0] if same else list(plan.biases)}, "
+            f"dtype={self.dtype.name!r})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies of the vectors; the views of them are made anew.
+        state = {
+            name: value for name, value in vars(self).items() if name not in _NOT_KEPT
+        }
+        state["_params"] = self._gate.snapshot()
+        state["_grads"] = self._grads.copy()
+        state["_generator"] = self._generator.copy()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._build()
+
+    def astype(self, dtype: npt.DTypeLike) -> "Self":
+        """Return a copy with parameters of the given dtype.
+
+        Parameters
+        ----------
+        dtype : dtype_like
+            float32 or float64.
+
+        Returns
+        -------
+        Network
+            Of the same generator state and gradients too.
+
+        Raises
+        ------
+        DTypeError
+            If the dtype is another one.
+        ValueError
+            If a parameter is too large for float32.
+
+        Examples
+        --------
+        >>> import siglin
+        >>> siglin.Network([2, 1]).astype("float32").params.dtype
+        dtype('float32')
+        """
+        new_dtype = check_dtype("astype", dtype)
+        state = self.__getstate__()
+        for name in ("params", "grads"):
+            state[f"_{name}"] = plain("astype", name, state[f"_{name}"], new_dtype)
+        network = type(self).__new__(type(self))
+        network.__setstate__(state)
+        return network
+
+    # ---- prediction and loss ---------------------------------------------------------
+
+    def predict(self, x: ArrayLike, *, out: AnyArray | None = None) -> Array:
+        """Return the outputs for the rows of x.
+
+        Parameters
+        ----------
+        x : array_like, shape (batch, n_in)
+            Used without a copy where its rows are contiguous, at any distance.
+        out : ndarray, shape (batch, n_out), optional
+            Where to write them. It must not overlap x or the parameters.
+
+        Returns
+        -------
+        ndarray, shape (batch, n_out)
+            A new array, or ``out``. A row has the same bits alone and in any batch.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            If x or ``out`` has another shape, or is of the other float dtype.
+        TypeError, ValueError
+            As in `siglin.forward`.
+
+        Examples
+        --------
+        >>> import siglin
+        >>> siglin.Neuron(2).predict([[1, 2], [3, 4]])
+        array([[0.5],
+               [0.5]])
+        """
+        gate = self._gate
+        ticket = gate.enter_read()
+        try:
+            return self._native.predict(gate.readable(), x, out)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            pass
+        finally:
+            gate.leave_read(ticket)
+        # Once more, by way of conversion.
+        ticket = gate.enter_read()
+        try:
+            return self._predict_any(gate.readable(), x, out)
+        finally:
+            gate.leave_read(ticket)
+
+    def _predict_any(self, params: Array, x: object, out: AnyArray | None) -> Array:
+        ready = self._inputs("predict", x)
+        if out is None:
+            return self._native.predict(params, ready)
+        if isinstance(out, np.ndarray):
+            check_apart("predict", {"out": out}, {"x": x, "params": params})
+        a = self._native.predict(params, ready)
+        np.copyto(check_out("predict", out, a), a)
+        return out
+
+    def loss(self, x: ArrayLike, t: ArrayLike) -> float:
+        """Return the loss: the mean over the rows of the sum over the outputs.
+
+        Parameters
+        ----------
+        x : array_like, shape (rows, n_in)
+            At least one row.
+        t : array_like, shape (rows, n_out)
+            Targets. Also of shape (rows,): for one output, or class numbers from 0 for
+            "cross_entropy".
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            If x or t has another shape, or is of the other float dtype.
+        ValueError
+            If a target is outside [0, 1], or is no class.
+
+        Examples
+        --------
+        >>> import siglin
+        >>> round(siglin.Neuron(2).loss([[1, 2]], [1]), 6)
+        0.693147
+        """
+        ready = self._pair("loss", x, t)
+        gate = self._gate
+        ticket = gate.enter_read()
+        try:
+            return self._native.loss(gate.readable(), *ready)
+        finally:
+            gate.leave_read(ticket)
+
+    def loss_and_grads(self, x: ArrayLike, t: ArrayLike) -> tuple[float, Array]:
+        """Return the loss, and `grads` filled with its gradient.
+
+        Parameters
+        ----------
+        x, t
+            As in `loss`.
+
+        Returns
+        -------
+        loss : float
+        grads : ndarray, shape (n_params,)
+            The network's own vector.
+
+        Raises
+        ------
+        ShapeError, DTypeError, ValueError
+            As `loss`; ValueError also if a layer has the activation "step".
+
+        Examples
+        --------
+        >>> import siglin
+        >>> loss, grads = siglin.Neuron(2).loss_and_grads([[1, 2]], [1])
+        >>> grads
+        array([-0.5, -1. ])
+        """
+        self._check_trainable("loss_and_grads")
+        inputs, targets = self._pair("loss_and_grads", x, t)
+        params, grads = self._params, self._grads
+        return self._native.loss_and_grads(params, grads, inputs, targets), grads
+
+    # ---- a loop written by hand ------------------------------------------------------
+
+    def forward(self, x: ArrayLike) -> Array:
+        """Return the outputs for the rows of x, and keep what `backward` needs.
+
+        Parameters
+        ----------
+        x : array_like, shape (batch, n_in)
+            Kept until `backward`, not copied: do not write into it in between.
+
+        Returns
+        -------
+        ndarray, shape (batch, n_out)
+
+        Raises
+        ------
+        ShapeError, DTypeError, TypeError, ValueError
+            As `predict`.
+
+        Examples
+        --------
+        >>> import siglin
+        >>> net = siglin.Neuron(2)
+        >>> for step in range(100):
+        ...     a = net.forward([[1.0, 2.0], [2.0, 1.0]])
+        ...     loss = net.backward([0.0, 1.0])
+        ...     net.update(lr=1.0)
+        >>> a.round().ravel()
+        array([0., 1.])
+        """
+        try:
+            return self._go_forward(x)
+        except (TypeError, ValueError):
+            pass
+        return self._go_forward(self._inputs("forward", x))
+
+    def _go_forward(self, x: Any) -> Array:
+        tape = []
+        h = x
+        for layer in self._layers[:-1]:
+            a, derivative = _layer_forward(h, layer.w, layer.b, layer.activation)
+            tape.append((h, derivative))
+            h = a
+        last = self._layers[-1]
+        z = _forward(h, last.w, last.b, "identity")
+        if last.activation == "softmax":
+            a = self._native_output.predict(last.params, h)
+        else:
+            a = _activate(z, last.activation)
+        self._tape = tape
+        self._output_tape = h, z, a
+        return a
+
+    def backward(self, t: ArrayLike) -> float:
+        """Fill `grads` with the gradient of the loss, and return the loss.
+
+        Parameters
+        ----------
+        t : array_like
+            Targets of the rows that `forward` was given, as in `loss`.
+
+        Returns
+        -------
+        float
+            The loss, computed from the logits that `forward` kept.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `forward`.
+        ShapeError, DTypeError, ValueError
+            As `loss_and_grads`.
+
+        Examples
+        --------
+        >>> import siglin
+        >>> net = siglin.Neuron(2)
+        >>> a = net.forward([[1, 2]])
+        >>> round(net.backward([1]), 6), net.grads
+        (0.693147, array([-0.5, -1. ]))
+        """
+        self._check_trainable("backward")
+        _, z, _ = self._taped("backward")
+        ready = self._targets("backward", t, len(z))
+        loss, dz = self._native.output_gradient(z, ready)
+        self._go_back("identity", dz, need_dx=False)
+        return loss
+
+    def backward_from(self, da: ArrayLike) -> Array:
+        """Fill `grads` from the gradient da of a loss of one's own, and return dx.
+
+        Parameters
+        ----------
+        da : array_like, shape (batch, n_out)
+            Gradient of the loss with respect to what `forward` returned. If the loss is a
+            mean over the rows, da carries the 1 / batch.
+
+        Returns
+        -------
+        ndarray, shape (batch, n_in)
+            Gradient of the loss with respect to x.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `forward`.
+        ShapeError, DTypeError
+            If da has another shape, or is of the other float dtype.
+        ValueError
+            If a layer has the activation "step".
+
+        Examples
+        --------
+        >>> import siglin
+        >>> net = siglin.Neuron(2)
+        >>> a = net.forward([[1, 2]])
+        >>> dx = net.backward_from([[1.0]])
+        >>> net.grads
+        array([0.25, 0.5 ])
+        """
+        self._check_trainable("backward_from")
+        _, z, a = self._taped("backward_from")
+        ready = normalise("backward_from", {"da": da}, self.dtype)["da"]
+        check_shape("backward_from", "da", ready, z.shape)
+        name = self._plan.activations[-1]
+        if name == "softmax":
+            # Its derivative is not elementwise. Only losses of one's own come here.
+            along = np.einsum("ij,ij->i", a, ready)
+            name, ready = "identity", a * (ready - along[:, None])
+        dx: Array = self._go_back(name, ready, need_dx=True)
+        return dx
+
+    def _taped(self, function: str) -> tuple[Array, Array, Array]:
+        if self._output_tape is None:
+            raise RuntimeError(f"{function}: forward comes first")
+        return self._output_tape
+
+    def _go_back(self, output_activation: str, da: Array, *, need_dx: bool) -> Any:
+        """Fill the gradients of all layers; da is behind that activation of z."""
+        h, z, a = self._taped("backward")
+        layers = self._layers
+        below = need_dx or len(layers) > 1
+        last = layers[-1]
+        dx, last.dw[...], db = _backward(h, last.w, a, da, output_activation, z, below)
+        if last.db is not None:
+            last.db[...] = db
+        for i in range(len(layers) - 2, -1, -1):
+            x, derivative = self._tape[i]
+            layer = layers[i]
+            below = need_dx or i > 0
+            dx = _layer_backward(x, layer.w, derivative, dx, layer.dw, layer.db, below)
+        return dx
+
+    def update(self, lr: float) -> None:
+        """Take the step params -= lr * grads.
+
+        Parameters
+        ----------
+        lr : float
+            Step size, dimensionless, finite. A negative one climbs, 0 changes nothing.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If lr is no real number, or NaN or infinite.
+
+        Examples
+        --------
+        >>> import siglin
+        >>> net = siglin.Neuron(2)
+        >>> net.grads = [1, 2]
+        >>> net.update(0.5)
+        >>> net.params
+        array([-0.5, -1. ])
+        """
+        _core.update(self._params, self._grads, check_real("update", "lr", lr))
+
+    # ---- training --------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: ArrayLike,
+        t: ArrayLike,
+        *,
+        lr: float = 0.1,
+        epochs: int = 1,
+        batch_size: int | None = None,
+        shuffle: bool = True,
+        seed: int | None = None,
+        optimizer: str | Optimizer = "gd",
+        tol: float = 0.0,
+        callback: Callback | None = None,
+        progress: bool | int = False,
+    ) -> History:
+        """Train, from the present parameters on.
+
+        Parameters
+        ----------
+        x : array_like, shape (rows, n_in)
+            Finite numbers. Not copied if its rows are contiguous and of the network's
+            dtype: do not write into it meanwhile.
+        t : array_like, shape (rows, n_out)
+            Targets, as in `loss`.
+        lr : float, default 0.1
+            Step size, dimensionless, > 0.
+        epochs : int, default 1
+            How many times to go through the rows; 0 does nothing.
+        batch_size : int, optional
+            Rows to a step, at least 1; the last batch may be smaller and is averaged
+            over its own rows. None, or as many as there are rows or more, is one batch
+            of all rows in their order.
+        shuffle : bool, default True
+            Whether each epoch of smaller batches is a new permutation of the rows.
+        seed : int, optional
+            Of the permutations, 0 <= seed < 2**64. None goes on with the network's own
+            generator.
+        optimizer : str or object, default "gd"
+            "gd", "momentum", "nesterov", "adam": with no memory of fits before. Or an
+            object such as ``siglin.Adam()``, whose memory goes on across fits.
+        tol : float, default 0.0
+            Stop after the step whose change of the parameters has a 2-norm <= tol; 0
+            never stops.
+        callback : callable, optional
+            Called as ``callback(state)`` after each epoch, with ``state.epoch``,
+            ``.step``, ``.loss`` and ``.params`` (read-only). Returning True stops. An
+            exception ends the fit and arrives unchanged.
+        progress : bool or int, default False
+            True shows a tqdm bar (lines, if there is no tqdm); an int k prints a line
+            every k steps.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            If x or t has another shape, no rows, or is of the other float dtype.
+        TypeError, ValueError
+            If an argument is of another kind or out of range, x or t contains NaN or
+            infinity, a target is outside [0, 1] or no class, or a layer has the
+            activation "step".
+        DivergenceError
+            If the loss or a parameter is no longer finite. The network keeps its last
+            finite parameters.
+        RuntimeError
+            If the network is busy with another fit.
+        KeyboardInterrupt
+            On Ctrl-C. The network keeps the parameters of the last whole step.
+
+        Notes
+        -----
+        Nothing is changed before all arguments are checked. The loop is native and runs
+        without the interpreter lock. Two networks made from one seed and trained alike
+        are equal to the bit, for any number of threads.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import siglin
+        >>> x = np.linspace(-1, 1, 20)[:, None]
+        >>> net = siglin.Network([1, 1], loss="squared_error", init="zeros")
+        >>> history = net.fit(x, 2 * x + 1, lr=0.5, epochs=1000, tol=1e-9)
+        >>> history.stop_reason
+        'tol'
+        >>> net.params.round(6)
+        array([2., 1.])
+        """
+        with self._gate:
+            step = check_real("fit", "lr", lr)
+            if step <= 0:
+                raise ValueError(f"fit: lr must be > 0, got {step}")
+            epochs = check_integer("fit", "epochs", epochs, 0, MAX_COUNT)
+            if batch_size is not None:
+                batch_size = check_integer("fit", "batch_size", batch_size, 1)
+            shuffle = check_flag("fit", "shuffle", shuffle)
+            tol = check_real("fit", "tol", tol)
+            if tol < 0:
+                raise ValueError(f"fit: tol must be >= 0, got {tol}")
+            check_callback(callback)
+            progress = check_progress(progress)
+            method = check_optimizer(optimizer)
+            self._check_trainable("fit")
+            data = self._pair("fit", x, t, finite=True)
+            rows = len(data[0])
+            generator = self._generator
+            if seed is not None:
+                generator = make_generator("fit", seed)
+            with method:
+                return self._fit(
+                    data,
+                    generator,
+                    method,
+                    callback,
+                    progress,
+                    lr=step,
+                    epochs=epochs,
+                    batch_size=min(batch_size or rows, rows),
+                    shuffle=shuffle,
+                    tol=tol,
+                )
+
+    def _fit(
+        self,
+        data: tuple[Array, Array],
+        generator: npt.NDArray[np.uint64],
+        method: Optimizer,
+        callback: Callback | None,
+        progress: bool | int,
+        **settings: Any,
+    ) -> History:
+        """Run the native loop on checked arguments."""
+        moments = method.prepare(self.n_params, self.dtype)
+        shown = make_progress(progress, settings["epochs"])
+        watch = Watch(callback, shown, self._params)
+        steps = None
+        try:
+            losses, epochs, steps, seconds, reason = self._native.fit(
+                self._params,
+                *data,
+                generator,
+                **settings,
+                optimizer=method.name,
+                options=method.options,
+                moments=moments,
+                step_count=method.step_count,
+                on_epoch=watch.on_epoch,
+                min_interval=watch.interval,
+                on_step=watch.on_step if shown.every else None,
+                every=max(shown.every, 1),
+            )
+        finally:
+            shown.close()
+            method.step_count += watch.steps if steps is None else steps
+        if reason == "diverged":
+            method.reset()
+            msg = (
+                f"fit: the loss or the parameters became non-finite in epoch {epochs}, "
+                f"step {steps + 1}; the last finite parameters are kept. A smaller lr may "
+                f"help (lr is {settings['lr']})"
+            )
+            raise DivergenceError(msg)
+        return History(losses.tolist(), epochs, steps, seconds, reason)
+
+    # ---- checks ----------------------------------------------------------------------
+
+    def _check_trainable(self, function: str) -> None:
+        if "step" in self._plan.activations:
+            check_has_gradient(function, "step")
+
+    def _inputs(self, function: str, x: object) -> Array:
+        return check_rows(function, "x", x, self.dtype, self._plan.sizes[0])
+
+    def _targets(
+        self, function: str, t: object, rows: int, *, finite: bool = False
+    ) -> Array:
+        plan = self._plan
+        shape = rows, plan.sizes[-1]
+        return check_targets(function, t, shape, plan.loss, self.dtype, finite=finite)
+
+    def _pair(
+        self, function: str, x: object, t: object, *, finite: bool = False
+    ) -> tuple[Array, Array]:
+        """Return inputs and targets as matrices of as many rows."""
+        inputs = self._inputs(function, x)
+        if finite:
+            check_finite(function, "x", inputs)
+        return inputs, self._targets(function, t, len(inputs), finite=finite)
+
+
+# Made anew in a copy.
+_NOT_KEPT = {
+    "_gate",
+    "_layers",
+    "_native",
+    "_native_output",
+    "_output_tape",
+    "_tape",
+}
+
+
+class Neuron(Network):
+    """One sigmoid neuron that starts at zero: logistic regression.
+
+    Parameters
+    ----------
+    n_in : int
+        Number of inputs.
+    bias : bool, default False
+        Whether there is a b.
+    dtype : dtype_like, default "float64"
+        float32 or float64.
+
+    Attributes
+    ----------
+    theta : ndarray, shape (n_in,) or (n_in + 1,)
+        The same as ``params``: the weights, then the bias if there is one.
+
+    Notes
+    -----
+    Everything else is `Network`'s. The loss is the binary cross-entropy.
+
+    Examples
+    --------
+    >>> import siglin
+    >>> neuron = siglin.Neuron(1)
+    >>> neuron.fit([[-1.0], [1.0]], [0, 1], lr=1.0, epochs=100).steps
+    100
+    >>> bool(neuron.theta[0] > 3)
+    True
+    """
+
+    def __init__(
+        self, n_in: int, *, bias: bool = False, dtype: npt.DTypeLike = "float64"
+    ) -> None:
+        n_in = check_size("Neuron", "n_in", n_in)
+        super().__init__([n_in, 1], bias=bias, init="zeros", dtype=dtype)
+
+    @property
+    def theta(self) -> Array:
+        """The parameters: one weight for each input, then the bias if there is one."""
+        return self._params
+
+    @theta.setter
+    def theta(self, value: ArrayLike) -> None:
+        assign("Neuron", "theta", self._params, value)
+
+    def __repr__(self) -> str:
+        return (
+            f"Neuron({self._plan.sizes[0]}, bias={self._plan.biases[0]}, "
+            f"dtype={self.dtype.name!r})"
+        )

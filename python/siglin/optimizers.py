@@ -1,0 +1,236 @@
+"""The optimisers: what a step makes of the gradient g, the step size lr and memory.
+
+A name such as ``optimizer="adam"`` gives a fresh one to each fit. An object keeps its
+memory, so that the next fit goes on where the last one ended. The steps themselves are
+native; an object holds their settings, their vectors and the number of steps.
+"""
+
+import threading
+from typing import Any, ClassVar
+
+import numpy as np
+
+from siglin._arrays import Array, DType, check_choice, check_real
+
+
+class Optimizer:
+    """Memory of a gradient method. Use one of the classes derived from it.
+
+    Attributes
+    ----------
+    moments : ndarray or None
+        The vectors that are carried from step to step, one after the other; None before
+        the first fit.
+    step_count : int
+        Steps taken so far.
+    """
+
+    name: ClassVar[str]
+    vectors: ClassVar[int]  # how many vectors of the length of params it carries
+
+    def __init__(self, **options: float) -> None:
+        self._options = options
+        self.moments: Array | None = None
+        self.step_count = 0
+        self._lock = threading.Lock()
+
+    @property
+    def options(self) -> list[float]:
+        """The settings, in the order in which the native loop takes them."""
+        return list(self._options.values())
+
+    def reset(self) -> None:
+        """Forget all steps."""
+        self.moments = None
+        self.step_count = 0
+
+    def prepare(self, n_params: int, dtype: DType) -> Array:
+        """Return the vectors for a network, made if this is the first fit."""
+        size = self.vectors * n_params
+        if self.moments is None:
+            self.moments = np.zeros(size, dtype)
+        if self.moments.size != size or self.moments.dtype != dtype:
+            msg = (
+                f"fit: this {type(self).__name__} holds the memory of another network "
+                f"({self.moments.size // self.vectors} parameters of "
+                f"{self.moments.dtype}); this one has {n_params} of {dtype}: use a new "
+                f"{type(self).__name__}, or reset()"
+            )
+            raise ValueError(msg)
+        return self.moments
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("fit: the optimizer is busy with another fit")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: v for name, v in vars(self).items() if name != "_lock"}
+        if self.moments is not None:
+            state["moments"] = self.moments.copy()  # copy.copy shares nothing either
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={v!r}" for name, v in self._options.items())
+        return f"{type(self).__name__}({options})"
+
+
+def _fraction(function: str, name: str, value: object) -> float:
+    """Return a number in [0, 1)."""
+    number = check_real(function, name, value)
+    if not 0 <= number < 1:
+        raise ValueError(f"{function}: {name} must be in [0, 1), got {number}")
+    return number
+
+
+class GradientDescent(Optimizer):
+    """w -= lr * g.
+
+    Examples
+    --------
+    >>> import siglin
+    >>> net = siglin.Neuron(1)
+    >>> history = net.fit([[2.0]], [1.0], lr=1.0, optimizer=siglin.GradientDescent())
+    >>> net.theta
+    array([1.])
+    """
+
+    name = "gd"
+    vectors = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def prepare(self, n_params: int, dtype: DType) -> Array:  # noqa: ARG002
+        """Return an empty vector: nothing is carried from step to step."""
+        return np.empty(0, dtype)
+
+
+class Momentum(Optimizer):
+    """v = momentum * v + g;  w -= lr * v.
+
+    Parameters
+    ----------
+    momentum : float, default 0.9
+        How much of the last step's v stays, in [0, 1).
+
+    References
+    ----------
+    B. T. Polyak, "Some methods of speeding up the convergence of iteration methods",
+    USSR Computational Mathematics and Mathematical Physics 4 (1964) 1.
+
+    Examples
+    --------
+    >>> import siglin
+    >>> optimizer = siglin.Momentum(momentum=0.8)
+    >>> net = siglin.Neuron(1)
+    >>> history = net.fit([[2.0]], [1.0], epochs=5, optimizer=optimizer)
+    >>> optimizer.step_count
+    5
+    """
+
+    name = "momentum"
+    vectors = 1
+
+    def __init__(self, momentum: float = 0.9) -> None:
+        super().__init__(momentum=_fraction("Momentum", "momentum", momentum))
+
+
+class Nesterov(Optimizer):
+    """v = momentum * v + g;  w -= lr * (g + momentum * v).
+
+    Parameters
+    ----------
+    momentum : float, default 0.9
+        How much of the last step's v stays, in [0, 1).
+
+    References
+    ----------
+    Y. Nesterov, "A method of solving a convex programming problem with convergence rate
+    O(1/k^2)", Soviet Mathematics Doklady 27 (1983) 372; in this form I. Sutskever et al.,
+    "On the importance of initialization and momentum in deep learning", ICML 2013.
+
+    Examples
+    --------
+    >>> import siglin
+    >>> siglin.Nesterov()
+    Nesterov(momentum=0.9)
+    """
+
+    name = "nesterov"
+    vectors = 1
+
+    def __init__(self, momentum: float = 0.9) -> None:
+        super().__init__(momentum=_fraction("Nesterov", "momentum", momentum))
+
+
+class Adam(Optimizer):
+    """Steps by moving averages of g and g^2, freed of their start at zero.
+
+    m = beta1 * m + (1 - beta1) * g;  v = beta2 * v + (1 - beta2) * g^2;
+    w -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps), t = 1, 2, ...
+
+    Parameters
+    ----------
+    beta1, beta2 : float, default 0.9 and 0.999
+        How much of the averages stays, in [0, 1).
+    eps : float, default 1e-8
+        Keeps the division finite, > 0.
+
+    References
+    ----------
+    D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+
+    Examples
+    --------
+    >>> import siglin
+    >>> net, optimizer = siglin.Neuron(1), siglin.Adam()
+    >>> history = net.fit([[2.0]], [1.0], epochs=5, optimizer=optimizer)
+    >>> history = net.fit([[2.0]], [1.0], epochs=5, optimizer=optimizer)
+    >>> optimizer.step_count
+    10
+    """
+
+    name = "adam"
+    vectors = 2
+
+    def __init__(
+        self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+    ) -> None:
+        eps = check_real("Adam", "eps", eps)
+        if eps <= 0:
+            raise ValueError(f"Adam: eps must be > 0, got {eps}")
+        super().__init__(
+            beta1=_fraction("Adam", "beta1", beta1),
+            beta2=_fraction("Adam", "beta2", beta2),
+            eps=eps,
+        )
+
+
+OPTIMIZERS: dict[str, type[GradientDescent | Momentum | Nesterov | Adam]] = {
+    "gd": GradientDescent,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "adam": Adam,
+}
+
+
+def check_optimizer(optimizer: object) -> Optimizer:
+    """Return a fresh optimiser of that name, or the object that was given."""
+    if isinstance(optimizer, Optimizer) and hasattr(optimizer, "name"):
+        return optimizer
+    if isinstance(optimizer, str):
+        return OPTIMIZERS[
+            check_choice("fit", "optimizer", optimizer, tuple(OPTIMIZERS))
+        ]()
+    msg = (
+        f"fit: optimizer must be one of {', '.join(OPTIMIZERS)}, or an object such as "
+        f"siglin.Adam(); got {type(optimizer).__name__}"
+    )
+    raise TypeError(msg)

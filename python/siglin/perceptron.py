@@ -1,0 +1,239 @@
+"""Perceptron: a neuron with a step, and Rosenblatt's rule."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from siglin import _core
+from siglin._arrays import (
+    AnyArray,
+    Array,
+    ArrayLike,
+    DType,
+    check_dtype,
+    check_flag,
+    check_integer,
+    check_size,
+)
+from siglin._data import check_finite, check_labels, check_rows
+from siglin.errors import DivergenceError
+from siglin.functions import forward
+from siglin.layers import assign
+from siglin.training import Gate, History
+
+_perceptron_fit: Callable[..., tuple[list[int], int, str]] = _core.perceptron_fit
+
+
+class Perceptron:
+    """One neuron with a step: 1 where x @ w + b > 0 and 0 elsewhere. It starts at zero.
+
+    Parameters
+    ----------
+    n_in : int
+        Number of inputs.
+    bias : bool, default False
+        Whether there is a b.
+    dtype : dtype_like, default "float64"
+        float32 or float64.
+
+    Attributes
+    ----------
+    params, theta : ndarray, shape (n_in,) or (n_in + 1,)
+        The weights, then the bias if there is one. Assigning copies the values.
+    n_in, n_params : int
+    bias : bool
+    dtype : dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        If n_in is no int or out of range.
+    DTypeError
+        If the dtype is another one.
+
+    References
+    ----------
+    F. Rosenblatt, "The perceptron: a probabilistic model for information storage and
+    organization in the brain", Psychological Review 65 (1958) 386.
+
+    Examples
+    --------
+    >>> import siglin
+    >>> x = [[0, 0], [0, 1], [1, 0], [1, 1]]
+    >>> perceptron = siglin.Perceptron(2, bias=True)
+    >>> perceptron.fit(x, [0, 0, 0, 1], epochs=100).stop_reason
+    'no_mistakes'
+    >>> perceptron.predict(x).ravel()
+    array([0., 0., 0., 1.])
+    """
+
+    def __init__(
+        self, n_in: int, *, bias: bool = False, dtype: npt.DTypeLike = "float64"
+    ) -> None:
+        self._n_in = check_size("Perceptron", "n_in", n_in)
+        self._bias = check_flag("Perceptron", "bias", bias)
+        size = self._n_in + self._bias
+        self._set_params(np.zeros(size, check_dtype("Perceptron", dtype)))
+
+    def _set_params(self, params: Array) -> None:
+        self._params: Array = params
+        self._gate = Gate(params)
+
+    @property
+    def params(self) -> Array:
+        """The weights, then the bias if there is one."""
+        return self._params
+
+    @params.setter
+    def params(self, value: ArrayLike) -> None:
+        assign("Perceptron", "params", self._params, value)
+
+    @property
+    def theta(self) -> Array:
+        """The same as `params`."""
+        return self._params
+
+    @theta.setter
+    def theta(self, value: ArrayLike) -> None:
+        assign("Perceptron", "theta", self._params, value)
+
+    @property
+    def n_in(self) -> int:
+        """Number of inputs."""
+        return self._n_in
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters."""
+        return self._params.size
+
+    @property
+    def bias(self) -> bool:
+        """Whether there is a b."""
+        return self._bias
+
+    @property
+    def dtype(self) -> DType:
+        """float32 or float64."""
+        return self._params.dtype
+
+    def __repr__(self) -> str:
+        return f"Perceptron({self._n_in}, bias={self._bias}, dtype={self.dtype.name!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "_n_in": self._n_in,
+            "_bias": self._bias,
+            "_params": self._gate.snapshot(),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._set_params(state["_params"])
+
+    def predict(self, x: ArrayLike, *, out: AnyArray | None = None) -> Array:
+        """Return 0 or 1 for each row of x.
+
+        Parameters
+        ----------
+        x : array_like, shape (batch, n_in)
+        out : ndarray, shape (batch, 1), optional
+            Where to write them.
+
+        Returns
+        -------
+        ndarray, shape (batch, 1)
+
+        Raises
+        ------
+        ShapeError, DTypeError, TypeError, ValueError
+            As `siglin.forward`.
+
+        Examples
+        --------
+        >>> import siglin
+        >>> siglin.Perceptron(2).predict([[1, 2]])
+        array([[0.]])
+        """
+        ready = check_rows("predict", "x", x, self.dtype, self._n_in)
+        ticket = self._gate.enter_read()
+        try:
+            params = self._gate.readable()
+            w = params[: self._n_in].reshape(-1, 1)
+            b = params[self._n_in :] if self._bias else None
+            return forward(ready, w, b, activation="step", out=out)
+        finally:
+            self._gate.leave_read(ticket)
+
+    def fit(self, x: ArrayLike, t: ArrayLike, *, epochs: int = 1000) -> History:
+        """Apply the perceptron rule, row by row, until an epoch without a mistake.
+
+        For each row in order, w += (t - a) x and b += t - a, where a is what the present
+        parameters predict; nothing changes where that is right.
+
+        Parameters
+        ----------
+        x : array_like, shape (rows, n_in)
+            Finite numbers.
+        t : array_like, shape (rows,) or (rows, 1)
+            0 or 1.
+        epochs : int, default 1000
+            Stop after so many in any case.
+
+        Returns
+        -------
+        History
+            Its ``loss`` is the number of mistakes of each epoch, its ``steps`` the
+            number of rows visited, its ``stop_reason`` "no_mistakes" or "epochs".
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            If x or t has another shape, no rows, or is of the other float dtype.
+        TypeError, ValueError
+            If ``epochs`` is no int or negative, x contains NaN or infinity, or t
+            something else than 0 and 1.
+        DivergenceError
+            If the parameters overflow; those from before the fit are kept.
+        RuntimeError
+            If the perceptron is busy with another fit.
+
+        Notes
+        -----
+        On rows that a plane separates the rule ends after finitely many mistakes; on
+        others it never does, and stops after ``epochs``.
+
+        References
+        ----------
+        A. B. J. Novikoff, "On convergence proofs on perceptrons", Symposium on the
+        Mathematical Theory of Automata 12 (1962) 615.
+
+        Examples
+        --------
+        >>> import siglin
+        >>> perceptron = siglin.Perceptron(1)
+        >>> perceptron.fit([[-1.0], [2.0]], [0, 1]).loss
+        [1.0, 0.0]
+        >>> perceptron.theta
+        array([2.])
+        """
+        with self._gate:
+            epochs = check_integer("fit", "epochs", epochs, 0, 2**63 - 1)
+            rows = check_rows("fit", "x", x, self.dtype, self._n_in)
+            labels = check_labels("fit", t, len(rows), self.dtype)
+            check_finite("fit", "x", rows)
+            started = time.perf_counter()
+            before = self._params.copy()
+            mistakes, done, reason = _perceptron_fit(
+                self._params, rows, labels.reshape(-1, 1), self._bias, epochs
+            )
+            if not np.isfinite(self._params).all():
+                self._params[...] = before
+                msg = "fit: the parameters overflowed; those from before are kept"
+                raise DivergenceError(msg)
+            seconds = time.perf_counter() - started
+        losses = [float(count) for count in mistakes]
+        return History(losses, done, done * len(rows), seconds, reason)

@@ -1,0 +1,310 @@
+"""What surrounds a fit: its history, its callback and progress, and who may run it."""
+
+import importlib
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from siglin._arrays import Array, check_integer
+
+# Seconds between two signs of life. The native loop keeps to them, so that progress does
+# not slow it down: a bar may move often, a line scrolls.
+BAR_INTERVAL = 0.1
+LINE_INTERVAL = 1.0
+
+
+@dataclass(frozen=True)
+class History:
+    """What a fit did.
+
+    Attributes
+    ----------
+    loss : list of float
+        One number per epoch: the mean over its batches of the loss before each update.
+        From a perceptron: the number of mistakes.
+    epochs, steps : int
+        How many were run; an epoch that ``tol`` cut short counts.
+    seconds : float
+        Time taken by the loop.
+    stop_reason : str
+        "epochs", "tol" or "callback"; from a perceptron "epochs" or "no_mistakes".
+
+    Examples
+    --------
+    >>> import siglin
+    >>> history = siglin.Neuron(1).fit([[-1.0], [1.0]], [0, 1], epochs=3)
+    >>> history.epochs, history.steps, history.stop_reason
+    (3, 3, 'epochs')
+    >>> print(round(history.loss[0], 6))
+    0.693147
+    """
+
+    loss: list[float]
+    epochs: int
+    steps: int
+    seconds: float
+    stop_reason: str
+
+
+class TrainingState(NamedTuple):
+    """What a callback sees.
+
+    Attributes
+    ----------
+    epoch, step : int
+        Epochs and steps of this fit done so far.
+    loss : float
+        Of the epoch just done: the mean over its batches of the loss before each update.
+    params : ndarray, shape (n_params,)
+        The network's parameters, read-only. They go on changing after the callback:
+        copy what is to be kept.
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    params: Array
+
+
+Callback: TypeAlias = Callable[[TrainingState], Any]
+
+
+def check_callback(callback: object) -> None:
+    """Raise TypeError unless the callback is None or can be called."""
+    if callback is not None and not callable(callback):
+        msg = f"fit: callback must be callable, got {type(callback).__name__}"
+        raise TypeError(msg)
+
+
+# ---- progress ------------------------------------------------------------------------
+
+
+class Silence:
+    """No progress; also what the other kinds of progress have in common."""
+
+    interval = float("inf")  # seconds between two calls of `epoch`
+    every = 0  # steps between two calls of `step`; 0 for no such calls
+
+    def epoch(self, epoch: int, step: int, loss: float) -> None:
+        """Show an epoch that is done."""
+
+    def step(self, epoch: int, step: int, loss: float) -> None:
+        """Show a step that is done."""
+
+    def close(self) -> None:
+        """Show nothing more."""
+
+
+class Lines(Silence):
+    """A line every so many seconds, where there is no tqdm."""
+
+    interval = LINE_INTERVAL
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.last = time.perf_counter()
+
+    def epoch(self, epoch: int, step: int, loss: float) -> None:
+        """Print an epoch, unless the last line is too fresh."""
+        now = time.perf_counter()
+        if now - self.last >= LINE_INTERVAL or epoch == self.epochs:
+            self.last = now
+            print(f"epoch {epoch}/{self.epochs}  step {step}  loss {loss:.6g}")
+
+
+class StepLines(Silence):
+    """A line every k steps."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def step(self, epoch: int, step: int, loss: float) -> None:
+        """Print a step."""
+        print(f"step {step}  epoch {epoch}  loss {loss:.6g}")
+
+
+class Bar(Silence):
+    """A tqdm bar over the epochs."""
+
+    interval = BAR_INTERVAL
+
+    def __init__(self, tqdm: Any, epochs: int) -> None:
+        self.epochs = epochs
+        self.bar = tqdm(total=epochs, unit="epoch")
+        self.last = time.perf_counter()
+
+    def epoch(self, epoch: int, step: int, loss: float) -> None:  # noqa: ARG002
+        """Move the bar, unless it has just moved."""
+        now = time.perf_counter()
+        if now - self.last >= BAR_INTERVAL or epoch == self.epochs:
+            self.last = now
+            self.bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+            self.bar.update(epoch - self.bar.n)
+
+    def close(self) -> None:
+        """Leave the bar where it is."""
+        self.bar.close()
+
+
+def check_progress(progress: object) -> bool | int:
+    """Return True, False or a number of steps."""
+    if isinstance(progress, bool | np.bool_):
+        return bool(progress)
+    return check_integer("fit", "progress", progress, 1, sys.maxsize)
+
+
+def make_progress(progress: bool | int, epochs: int) -> Silence:
+    """Return what shows the progress of a fit."""
+    if progress is False:
+        return Silence()
+    if progress is not True:
+        return StepLines(progress)
+    try:
+        tqdm = importlib.import_module("tqdm.auto").tqdm  # optional, and slow to import
+    except ImportError:
+        return Lines(epochs)
+    return Bar(tqdm, epochs)
+
+
+class Watch:
+    """What the native loop calls, and what is known of a fit that was broken off.
+
+    Parameters
+    ----------
+    callback : callable or None
+        The user's.
+    progress : Silence
+        What shows the progress.
+    params : ndarray
+        The parameters that the fit writes into.
+    """
+
+    def __init__(
+        self, callback: Callback | None, progress: Silence, params: Array
+    ) -> None:
+        self.callback = callback
+        self.progress = progress
+        self.params = params.view()
+        self.params.flags.writeable = False
+        self.steps = 0
+        # A callback is called after every epoch, progress does not need to be; and the
+        # steps so far are worth a look now and then, for an optimiser that goes on.
+        self.interval = 0.0 if callback else min(progress.interval, BAR_INTERVAL)
+
+    def on_epoch(self, epoch: int, step: int, loss: float) -> bool:
+        """Return whether to stop after this epoch."""
+        self.steps = step
+        self.progress.epoch(epoch, step, loss)
+        if self.callback is None:
+            return False
+        return bool(self.callback(TrainingState(epoch, step, loss, self.params)))
+
+    def on_step(self, epoch: int, step: int, loss: float) -> None:
+        """Show a step."""
+        self.steps = step
+        self.progress.step(epoch, step, loss)
+
+
+# ---- one fit at a time ---------------------------------------------------------------
+
+
+class Gate:
+    """Lets one fit at a time write the parameters, and others read them whole.
+
+    While a fit runs, the thread that fits sees the parameters as they are; every other
+    thread reads the copy from before the fit. A fit does not begin before the readers
+    of the parameters themselves are done.
+
+    Parameters
+    ----------
+    params : ndarray
+        The vector that fits write into.
+    """
+
+    def __init__(self, params: Array) -> None:
+        self.params = params
+        self.before: Array | None = None  # the parameters from before the running fit
+        self.owner: int | None = None  # the thread that fits
+        self.readers: dict[object, int] = {}  # one entry per running read: its thread
+        self._lock = threading.Lock()
+        _gates.add(self)
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("fit: the model is busy with another fit")
+        try:
+            self.owner = threading.get_ident()
+            self.before = self.params.copy()
+            # Readers that came before this line may be on the vector itself.
+            others = [k for k, who in list(self.readers.items()) if who != self.owner]
+            while any(reader in self.readers for reader in others):
+                time.sleep(0.0002)
+        except BaseException:
+            self._open()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._open()
+
+    def _open(self) -> None:
+        self.before = None
+        self.owner = None
+        self._lock.release()
+
+    def enter_read(self) -> object:
+        """Return a ticket for `leave_read`.
+
+        Only then ask for `readable`: a fit that starts in between waits for the ticket.
+        """
+        ticket = object()
+        self.readers[ticket] = threading.get_ident()
+        return ticket
+
+    def readable(self) -> Array:
+        """Return parameters that hold still until the ticket is given back."""
+        before = self.before
+        if before is None or self.owner == threading.get_ident():
+            return self.params
+        return before
+
+    def leave_read(self, ticket: object) -> None:
+        """End a read."""
+        self.readers.pop(ticket, None)
+
+    def snapshot(self) -> Array:
+        """Return a copy of the parameters."""
+        ticket = self.enter_read()
+        try:
+            return self.readable().copy()
+        finally:
+            self.leave_read(ticket)
+
+    def after_fork(self) -> None:
+        """Forget, in a forked child, the threads that did not come along."""
+        me = threading.get_ident()
+        self.readers = {k: who for k, who in self.readers.items() if who == me}
+        if self.owner not in (None, me):
+            if self.before is not None:
+                self.params[...] = self.before
+            self.before = None
+            self.owner = None
+            self._lock = threading.Lock()
+
+
+_gates: "weakref.WeakSet[Gate]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for gate in list(_gates):
+        gate.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
