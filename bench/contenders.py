@@ -1,0 +1,261 @@
+"""What the contenders run. A contender is a namespace with one function per operation.
+
+===================  ==================================================================
+``siglin``           the library's public functions, with nothing around them
+``numpy``            the plain expressions of a NumPy user, in place where ``out`` is given
+``reference``        ``siglin.reference``
+``cython``           ``cython_kernels.pyx``
+===================  ==================================================================
+
+``forward(x, w, b, *, out)``, ``sigmoid(z, *, out)``, ``backward(x, w, a, da)``,
+``backward_update(x, w, b, a, da, lr)`` and ``update(param, grad, lr)`` do one operation.
+``fit(sizes, params, x, t, lr, steps)`` and ``iris(x, t, lr, steps)`` only prepare: they
+return the function to time, which takes the steps and returns (losses, parameters).
+An operation that a contender does not have is missing from its namespace.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import siglin
+import siglin.reference
+from cython_build import load
+
+Array = NDArray[Any]
+Fit = Callable[[], tuple[Sequence[float], Array]]
+
+# The lecture's neuron stops when no update moves theta by more; no run here gets there,
+# but every contender looks.
+IRIS_TOL = 5e-5
+
+
+def library_fit(library: ModuleType) -> Callable[..., Fit]:
+    """Return ``fit`` by the Network of siglin or of siglin.reference."""
+
+    def fit(
+        sizes: Sequence[int], params: Array, x: Array, t: Array, lr: float, steps: int
+    ) -> Fit:
+        net = library.Network(list(sizes), dtype=params.dtype.name, seed=0)
+        net.params[:] = params
+
+        def run() -> tuple[Sequence[float], Array]:
+            return net.fit(x, t, lr=lr, epochs=steps).loss, net.params
+
+        return run
+
+    return fit
+
+
+def library_iris(library: ModuleType) -> Callable[..., Fit]:
+    """Return ``iris`` by the Neuron of siglin or of siglin.reference."""
+
+    def iris(x: Array, t: Array, lr: float, steps: int) -> Fit:
+        neuron = library.Neuron(x.shape[1], dtype=x.dtype.name)
+
+        def run() -> tuple[Sequence[float], Array]:
+            neuron.fit(x, t, lr=lr, epochs=steps, tol=IRIS_TOL)
+            return (), neuron.params
+
+        return run
+
+    return iris
+
+
+def numpy_sigmoid(z: Array, *, out: Array | None = None) -> Array:
+    if out is None:
+        return 1 / (1 + np.exp(-z))
+    np.negative(z, out=out)
+    np.exp(out, out=out)
+    out += 1
+    return np.divide(1, out, out=out)
+
+
+def numpy_forward(x: Array, w: Array, b: Array, *, out: Array | None = None) -> Array:
+    if out is None:
+        return 1 / (1 + np.exp(-(x @ w + b)))
+    np.matmul(x, w, out=out)
+    out += b
+    return numpy_sigmoid(out, out=out)
+
+
+def numpy_backward(
+    x: Array, w: Array, a: Array, da: Array
+) -> tuple[Array, Array, Array]:
+    dz = da * a * (1 - a)
+    return dz @ w.T, x.T @ dz, dz.sum(axis=0)
+
+
+def numpy_backward_update(
+    x: Array, w: Array, b: Array, a: Array, da: Array, lr: float
+) -> Array:
+    dz = da * a * (1 - a)
+    dx = dz @ w.T
+    w -= lr * (x.T @ dz)
+    b -= lr * dz.sum(axis=0)
+    return dx
+
+
+def numpy_update(param: Array, grad: Array, lr: float) -> None:
+    param -= lr * grad
+
+
+def numpy_fit(
+    sizes: Sequence[int], params: Array, x: Array, t: Array, lr: float, steps: int
+) -> Fit:
+    layers, start = [], 0
+    for n_in, n_out in pairwise(sizes):
+        end = start + n_in * n_out
+        layers.append(
+            (params[start:end].reshape(n_in, n_out), params[end : end + n_out])
+        )
+        start = end + n_out
+
+    positive = t == 1
+
+    def run() -> tuple[Sequence[float], Array]:
+        losses = []
+        for _ in range(steps):
+            outputs = [x]
+            for w, b in layers:
+                outputs.append(1 / (1 + np.exp(-(outputs[-1] @ w + b))))
+            y = outputs.pop()
+            losses.append(-np.log(np.where(positive, y, 1 - y)).sum() / len(x))
+            dz = (y - t) / len(x)
+            for layer in reversed(layers):
+                (w, b), a = layer, outputs.pop()
+                dw, db = a.T @ dz, dz.sum(axis=0)
+                if outputs:
+                    dz = (dz @ w.T) * a * (1 - a)
+                w -= lr * dw
+                b -= lr * db
+        return losses, params
+
+    return run
+
+
+def numpy_iris(x: Array, t: Array, lr: float, steps: int) -> Fit:
+    def run() -> tuple[Sequence[float], Array]:
+        theta = np.zeros(x.shape[1], dtype=x.dtype)
+        for _ in range(steps):
+            p = 1 / (1 + np.exp(-(x @ theta)))
+            change = lr * (x.T @ (t - p) / len(x))
+            theta += change
+            if np.linalg.norm(change) <= IRIS_TOL:
+                break
+        return (), theta
+
+    return run
+
+
+def cython_contender(dtype: str) -> SimpleNamespace:
+    kernels = load()
+    # Indexed by type once, so that no call pays for finding its variant.
+    variant = {"float32": "float", "float64": "double"}[dtype]
+    forward_into = kernels.forward[variant]
+    sigmoid_into = kernels.sigmoid[variant]
+    backward_into = kernels.backward[variant]
+    backward_update_into = kernels.backward_update[variant]
+    fit_into = kernels.fit[variant]
+    empty, zeros = np.empty, np.zeros
+
+    def sigmoid(z: Array, *, out: Array | None = None) -> Array:
+        if out is None:
+            out = empty(z.shape, dtype)
+        sigmoid_into(z, out)
+        return out
+
+    def forward(x: Array, w: Array, b: Array, *, out: Array | None = None) -> Array:
+        if out is None:
+            out = empty((x.shape[0], w.shape[1]), dtype)
+        forward_into(x, w, b, out)
+        return out
+
+    def backward(x: Array, w: Array, a: Array, da: Array) -> tuple[Array, Array, Array]:
+        dx, dw, db = (
+            empty(x.shape, dtype),
+            zeros(w.shape, dtype),
+            zeros(w.shape[1], dtype),
+        )
+        backward_into(x, w, a, da, empty(da.shape, dtype), dx, dw, db)
+        return dx, dw, db
+
+    def backward_update(
+        x: Array, w: Array, b: Array, a: Array, da: Array, lr: float
+    ) -> Array:
+        dx = empty(x.shape, dtype)
+        backward_update_into(x, w, b, a, da, lr, empty(da.shape, dtype), dx)
+        return dx
+
+    def fit(
+        sizes: Sequence[int], params: Array, x: Array, t: Array, lr: float, steps: int
+    ) -> Fit:
+        sizes_array = np.array(sizes, dtype=np.intp)
+
+        def run() -> tuple[Sequence[float], Array]:
+            losses = np.empty(steps)
+            fit_into(sizes_array, params, x, t, lr, losses)
+            return losses.tolist(), params
+
+        return run
+
+    return SimpleNamespace(
+        sigmoid=sigmoid,
+        forward=forward,
+        backward=backward,
+        backward_update=backward_update,
+        update=kernels.update[variant],
+        fit=fit,
+    )
+
+
+def library_contender(library: ModuleType) -> SimpleNamespace:
+    """Return the contender made of the public functions of siglin, or of its reference."""
+    return SimpleNamespace(
+        sigmoid=library.sigmoid,
+        forward=library.forward,
+        backward=library.backward,
+        backward_update=library.backward_update,
+        update=library.update,
+        fit=library_fit(library),
+        iris=library_iris(library),
+    )
+
+
+def numpy_contender() -> SimpleNamespace:
+    return SimpleNamespace(
+        sigmoid=numpy_sigmoid,
+        forward=numpy_forward,
+        backward=numpy_backward,
+        backward_update=numpy_backward_update,
+        update=numpy_update,
+        fit=numpy_fit,
+        iris=numpy_iris,
+    )
+
+
+@functools.cache
+def contender(name: str, dtype: str) -> SimpleNamespace:
+    """Return the contender of this name for arrays of dtype ("float32" or "float64").
+
+    Raises
+    ------
+    cython_build.KernelsMissingError
+        If the name is "cython" and its kernels cannot be built here.
+    """
+    match name:
+        case "siglin":
+            return library_contender(siglin)
+        case "reference":
+            return library_contender(siglin.reference)
+        case "numpy":
+            return numpy_contender()
+        case "cython":
+            return cython_contender(dtype)
+    message = f"no contender {name!r}"
+    raise ValueError(message)
