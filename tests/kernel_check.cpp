@@ -1,0 +1,363 @@
+// Checks the kernels of one target against plain loops, without Python: for targets
+// that this machine only emulates. Built with SIGLIN_TARGET; prints "N passed, M
+// failed".
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "kernel_table.h"
+
+namespace {
+
+using namespace siglin;
+
+int passed = 0;
+int failed = 0;
+
+void expect(bool ok, const char* what, long a = 0, long b = 0, long c = 0) {
+    (ok ? passed : failed) += 1;
+    if (!ok) {
+        std::printf("FAILED %s (%ld, %ld, %ld)\n", what, a, b, c);
+    }
+}
+
+template <class T>
+bool close(T got, double exact, double scale, double units) {
+    if (std::isnan(exact)) {
+        return std::isnan(got);
+    }
+    const double unit = static_cast<double>(std::numeric_limits<T>::epsilon());
+    return std::fabs(static_cast<double>(got) - exact) <= units * unit * scale;
+}
+
+// Numbers in [-1, 1) from a counter: the same everywhere.
+double number() {
+    static unsigned long long state = 1;
+    state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+    return static_cast<double>(static_cast<long long>(state) >> 11) * 0x1p-52;
+}
+
+template <class T>
+std::vector<T> numbers(index_t n) {
+    std::vector<T> v(static_cast<std::size_t>(n) +
+                     1);  // data() is not null where n is 0
+    for (T& x : v) {
+        x = static_cast<T>(number());
+    }
+    return v;
+}
+
+double sigma(double z) {
+    const double e = std::exp(-std::fabs(z));
+    return (z < 0 ? e : 1.0) / (1.0 + e);
+}
+
+struct Point {
+    double value;
+    double derivative;
+};
+
+Point exact(Activation f, double z) {
+    switch (f) {
+        case Activation::identity:
+            return {z, 1};
+        case Activation::sigmoid:
+            return {sigma(z), sigma(z) * sigma(-z)};
+        case Activation::tanh:
+            return {std::tanh(z), 4 * sigma(2 * z) * sigma(-2 * z)};
+        case Activation::relu:
+            return {std::fmax(z, 0), z > 0 ? 1.0 : 0.0};
+        case Activation::leaky_relu:
+            return {z > 0 ? z : 0.1 * z, z > 0 ? 1.0 : 0.1};
+        case Activation::step:
+            return {z > 0 ? 1.0 : 0.0, 0};
+    }
+    return {};
+}
+
+constexpr Activation kActivations[] = {
+#define SIGLIN_ACTIVATION(name) Activation::name,
+#include "activations.inc"
+#undef SIGLIN_ACTIVATION
+};
+
+template <class T>
+void check_activations(const Kernels<T>& kernels) {
+    for (const Activation f : kActivations) {
+        for (index_t n = 0; n <= 40; ++n) {
+            std::vector<T> z = numbers<T>(n);
+            for (index_t i = 0; i < n; ++i) {
+                z[i] *= static_cast<T>(i % 3 == 0 ? 60 : 3);
+            }
+            std::vector<T> a(z.size(), T(7));
+            std::vector<T> d(z.size(), T(7));
+            kernels.activate(f, z.data(), a.data(), d.data(), n);
+            bool ok = a[n] == T(7) && d[n] == T(7);  // nothing past the end
+            for (index_t i = 0; i < n; ++i) {
+                const Point p = exact(f, static_cast<double>(z[i]));
+                const double least = static_cast<double>(std::numeric_limits<T>::min());
+                ok = ok &&
+                     close(a[i], p.value, std::fmax(std::fabs(p.value), least), 4) &&
+                     close(d[i], p.derivative, std::fmax(p.derivative, least), 8);
+            }
+            expect(ok, "activate", static_cast<long>(f), n);
+            std::vector<T> from_a = a;
+            kernels.derivative_from_a(f, a.data(), from_a.data(), n);
+            ok = true;
+            for (index_t i = 0; i < n; ++i) {
+                ok = ok && close(from_a[i], static_cast<double>(d[i]), 1, 8);
+            }
+            expect(ok, "derivative_from_a", static_cast<long>(f), n);
+        }
+    }
+    const T inf = std::numeric_limits<T>::infinity();
+    T special[] = {inf, -inf, -T(0), std::numeric_limits<T>::quiet_NaN()};
+    kernels.activate(Activation::sigmoid, special, special, nullptr, 4);
+    expect(special[0] == 1 && special[1] == 0 && special[2] == T(0.5) &&
+               std::isnan(special[3]),
+           "sigmoid of special values");
+}
+
+template <class T>
+void check_layer(const Kernels<T>& kernels, T* workspace, index_t m, index_t k,
+                 index_t n) {
+    const auto x = numbers<T>(m * k);
+    const auto w = numbers<T>(k * n);
+    const auto b = numbers<T>(n);
+    const auto dz = numbers<T>(m * n);
+    const auto factor = numbers<T>(m * k);
+    const double units = 4 + static_cast<double>(k + m + n);
+    std::vector<T> a(static_cast<std::size_t>(m * n) + 1, T(7));
+    std::vector<T> d = a;
+    kernels.forward({{x.data(), m, k, k},
+                     {w.data(), k, n, n},
+                     b.data(),
+                     Activation::sigmoid,
+                     {a.data(), m, n, n},
+                     {d.data(), m, n, n},
+                     workspace});
+    bool ok = a[m * n] == T(7) && d[m * n] == T(7);
+    for (index_t i = 0; i < m; ++i) {
+        for (index_t j = 0; j < n; ++j) {
+            double z = static_cast<double>(b[j]);
+            for (index_t p = 0; p < k; ++p) {
+                z += static_cast<double>(x[i * k + p]) *
+                     static_cast<double>(w[p * n + j]);
+            }
+            ok = ok && close(a[i * n + j], sigma(z), 1, units);
+        }
+    }
+    expect(ok, "forward", m, k, n);
+    // A row alone has the bits it has in the batch.
+    std::vector<T> row(static_cast<std::size_t>(n) + 1);
+    for (index_t i = 0; i < m; i += 7) {
+        kernels.forward({{x.data() + i * k, 1, k, k},
+                         {w.data(), k, n, n},
+                         b.data(),
+                         Activation::sigmoid,
+                         {row.data(), 1, n, n},
+                         {nullptr, 1, n, n},
+                         workspace});
+        ok = true;
+        for (index_t j = 0; j < n; ++j) {
+            ok = ok && row[j] == a[i * n + j];
+        }
+        expect(ok, "row alone", m, k, n);
+    }
+    std::vector<T> dx(static_cast<std::size_t>(m * k) + 1, T(7));
+    std::vector<T> dw(static_cast<std::size_t>(k * n) + 1, T(7));
+    std::vector<T> db(static_cast<std::size_t>(n) + 1, T(7));
+    for (const bool accumulate : {false, true}) {
+        kernels.backward({{x.data(), m, k, k},
+                          {w.data(), k, n, n},
+                          {dz.data(), m, n, n},
+                          dw.data(),
+                          db.data(),
+                          {dx.data(), m, k, k},
+                          factor.data(),
+                          accumulate,
+                          workspace});
+        const double times = accumulate ? 2 : 1;
+        ok = dw[k * n] == T(7) && db[n] == T(7) && dx[m * k] == T(7);
+        for (index_t p = 0; p < k; ++p) {
+            for (index_t j = 0; j < n; ++j) {
+                double sum = 0;
+                for (index_t i = 0; i < m; ++i) {
+                    sum += static_cast<double>(x[i * k + p]) *
+                           static_cast<double>(dz[i * n + j]);
+                }
+                ok = ok && close(dw[p * n + j], times * sum, 1, times * units);
+            }
+        }
+        for (index_t j = 0; j < n; ++j) {
+            double sum = 0;
+            for (index_t i = 0; i < m; ++i) {
+                sum += static_cast<double>(dz[i * n + j]);
+            }
+            ok = ok && close(db[j], times * sum, 1, times * units);
+        }
+        for (index_t i = 0; i < m; ++i) {
+            for (index_t p = 0; p < k; ++p) {
+                double sum = 0;
+                for (index_t j = 0; j < n; ++j) {
+                    sum += static_cast<double>(dz[i * n + j]) *
+                           static_cast<double>(w[p * n + j]);
+                }
+                ok =
+                    ok && close(dx[i * k + p],
+                                sum * static_cast<double>(factor[i * k + p]), 1, units);
+            }
+        }
+        expect(ok, accumulate ? "backward, accumulated" : "backward", m, k, n);
+    }
+}
+
+// A network of one layer: what row.h and neuron.h do at once, step by step in double.
+template <class T>
+void check_single_passes(const Kernels<T>& kernels, index_t rows, index_t n_in) {
+    const auto x = numbers<T>(rows * n_in);
+    const auto w = numbers<T>(n_in + 1);
+    std::vector<T> t(static_cast<std::size_t>(rows));
+    for (index_t r = 0; r < rows; ++r) {
+        t[r] = T(r % 2);
+    }
+    const index_t stride = (rows + kNeuronLanes - 1) / kNeuronLanes * kNeuronLanes;
+    std::vector<T> columns(static_cast<std::size_t>(stride * n_in), T(0));
+    std::vector<T> padded_t(static_cast<std::size_t>(stride), T(0));
+    std::vector<double> grads(static_cast<std::size_t>(n_in) + 1);
+    double loss = 0;
+    for (index_t r = 0; r < rows; ++r) {
+        double z = static_cast<double>(w[n_in]);
+        for (index_t i = 0; i < n_in; ++i) {
+            columns[i * stride + r] = x[r * n_in + i];
+            z += static_cast<double>(x[r * n_in + i]) * static_cast<double>(w[i]);
+        }
+        padded_t[r] = t[r];
+        loss += std::log1p(std::exp(t[r] > 0 ? -z : z));
+        const double dz = sigma(z) - static_cast<double>(t[r]);
+        for (index_t i = 0; i < n_in; ++i) {
+            grads[i] += dz * static_cast<double>(x[r * n_in + i]);
+        }
+        grads[n_in] += dz;
+    }
+    std::vector<T> got(static_cast<std::size_t>(n_in) + 1);
+    const double units = 8 + static_cast<double>(rows + n_in);
+    const auto agrees = [&](double got_loss) {
+        bool ok = std::fabs(got_loss - loss) <=
+                  units * static_cast<double>(std::numeric_limits<T>::epsilon()) * loss;
+        for (index_t i = 0; i <= n_in; ++i) {
+            ok = ok && close(got[i], grads[i], 1, units);
+        }
+        return ok;
+    };
+    if (n_in > 0) {
+        expect(agrees(kernels.neuron_loss_gradient(
+                   {columns.data(), stride, padded_t.data(), rows, n_in, w.data(),
+                    w.data() + n_in, got.data(), got.data() + n_in, T(1)})),
+               "neuron_loss_gradient", rows, n_in);
+    }
+    if (rows == 1) {
+        const RowLayer layer = {n_in, 1, Activation::sigmoid, 0, n_in};
+        T scratch[2];
+        expect(agrees(kernels.row_loss_gradient({&layer, 1, Loss::bce, w.data(),
+                                                 got.data(), x.data(), t.data(),
+                                                 scratch})),
+               "row_loss_gradient", n_in);
+    }
+}
+
+template <class T>
+void check_updates(const Kernels<T>& kernels) {
+    for (index_t n = 0; n <= 40; ++n) {
+        const auto before = numbers<T>(n);
+        auto grad = numbers<T>(n);
+        std::vector<T> zero(static_cast<std::size_t>(n) + 1);
+        using Step = double (*)(const UpdateArgs<T>&);
+        const Step steps[] = {kernels.gd, kernels.momentum, kernels.nesterov,
+                              kernels.adam};
+        for (int s = 0; s < 4; ++s) {
+            auto param = before;
+            auto m = zero;
+            auto v = zero;
+            UpdateArgs<T> args = {};
+            args.param = param.data();
+            args.grad = grad.data();
+            args.m = m.data();
+            args.v = v.data();
+            args.n = n;
+            args.lr = T(0.1);
+            args.beta1 = T(0.9);
+            args.beta2 = T(0.999);
+            args.eps = T(1e-8);
+            args.want_norm = true;
+            const double norm = steps[s](args);
+            double exact_norm = 0;
+            bool ok = param[n] == before[n];
+            for (index_t i = 0; i < n; ++i) {
+                const double g = static_cast<double>(grad[i]);
+                const double change[] = {g, g, 1.9 * g,
+                                         0.1 * g / (std::sqrt(0.001 * g * g) + 1e-8)};
+                exact_norm += 0.01 * change[s] * change[s];
+                const double now = static_cast<double>(before[i]) - 0.1 * change[s];
+                ok = ok && close(param[i], now, 1, s == 3 ? 2000 : 8);
+            }
+            ok = ok && std::fabs(norm - exact_norm) <= 1e-3 * exact_norm;
+            expect(ok, "optimiser step", s, n);
+            if (n > 0) {
+                grad[n - 1] = std::numeric_limits<T>::infinity();
+                args.grad = grad.data();
+                const auto kept = param;
+                expect(std::isnan(steps[s](args)) && param == kept, "divergent step", s,
+                       n);
+                grad[n - 1] = T(0.25);
+            }
+        }
+        auto x = numbers<T>(n);
+        expect(kernels.first_outside(x.data(), n, T(-2), T(2)) == -1, "first_outside",
+               n);
+        for (index_t i = 0; i < n; ++i) {
+            auto bad = x;
+            bad[i] = std::numeric_limits<T>::quiet_NaN();
+            expect(kernels.first_outside(bad.data(), n, T(-2), T(2)) == i,
+                   "first_outside", n, i);
+        }
+    }
+}
+
+template <class T>
+void check(const KernelTable& table) {
+    const Kernels<T>& kernels = table.kernels<T>();
+    std::vector<unsigned char> space(table.workspace_bytes + 64);
+    void* start = space.data();
+    std::size_t size = space.size();
+    T* workspace = static_cast<T*>(std::align(64, table.workspace_bytes, start, size));
+    check_activations(kernels);
+    check_updates(kernels);
+    const index_t sizes[] = {0, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 33};
+    for (const index_t m : sizes) {
+        for (const index_t k : sizes) {
+            for (const index_t n : sizes) {
+                check_layer(kernels, workspace, m, k, n);
+            }
+        }
+    }
+    check_layer(kernels, workspace, 130, 300, 70);   // packed, two blocks of depth
+    check_layer(kernels, workspace, 205, 40, 1030);  // more than a block of columns
+    for (const index_t rows : {1, 2, 15, 16, 17, 150}) {
+        for (const index_t n_in : {1, 2, 4, 31, 64}) {
+            check_single_passes(kernels, rows, n_in);
+        }
+    }
+}
+
+}  // namespace
+
+int main() {
+    const KernelTable& table = siglin::SIGLIN_TARGET::kernel_table();
+    check<float>(table);
+    check<double>(table);
+    std::printf("target %s\n%d passed, %d failed\n", table.name, passed, failed);
+    return failed == 0 ? 0 : 1;
+}
