@@ -148,10 +148,10 @@ struct SigmoidParts {
     }
 };
 
+// e is the reduced exp(-|z|).
 template <class T>
-SIGLIN_INLINE SigmoidParts<T> sigmoid_parts(Vec<T> z) {
+SIGLIN_INLINE SigmoidParts<T> sigmoid_parts(const ReducedExp<T>& e) {
     const Vec<T> one = broadcast(T(1));
-    const ReducedExp<T> e = reduced_exp<T>(magnitude<T>(z));
     // exp(r) as high + low
     const Vec<T> head = one + e.r;
     const Vec<T> rest = ((one - head) + e.r) + e.tail;
@@ -168,6 +168,11 @@ SIGLIN_INLINE SigmoidParts<T> sigmoid_parts(Vec<T> z) {
     const Vec<T> upper = fma(inverse, residue, inverse);
     const Vec<T> lower = fma(high, inverse, inverse * fma(high, residue, low));
     return {exp, upper, lower, e.scale1, e.scale2};
+}
+
+template <class T>
+SIGLIN_INLINE SigmoidParts<T> sigmoid_parts(Vec<T> z) {
+    return sigmoid_parts<T>(reduced_exp<T>(magnitude<T>(z)));
 }
 
 template <class T>
