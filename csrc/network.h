@@ -53,6 +53,9 @@ class NetworkRunner {
     // rows: the most that a batch will have; smaller blocks save memory.
     NetworkRunner(const NetworkPlan& plan, index_t rows);
 
+    // Of a training step, about.
+    double multiply_adds_per_row() const { return multiply_adds_per_row_; }
+
     // out (rows, n_out): the network's outputs.
     void predict(const T* params, MatrixView<const T> x, MatrixView<T> out,
                  const Progress& progress);

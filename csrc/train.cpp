@@ -72,20 +72,19 @@ class Stepper {
 
 }  // namespace
 
-InterruptPoll::InterruptPoll(std::function<bool()> interrupted)
-    : interrupted_(std::move(interrupted)), last_(Clock::now()) {}
+Pacer::Pacer(double seconds) : seconds_(seconds), last_(Clock::now()) {}
 
-void InterruptPoll::look() {
-    constexpr double kSecondsBetweenCalls = 0.02;
+bool Pacer::look() {
     work_ = 0;
-    if (!interrupted_ || seconds_since(last_) < kSecondsBetweenCalls) {
-        return;
+    if (seconds_since(last_) < seconds_) {
+        return false;
     }
     last_ = Clock::now();
-    if (interrupted_()) {
-        throw Interrupted{};
-    }
+    return true;
 }
+
+InterruptPoll::InterruptPoll(std::function<bool()> interrupted)
+    : interrupted_(std::move(interrupted)), pacer_(0.02) {}
 
 template <class T>
 FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
@@ -105,7 +104,9 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
     if (batch_rows == rows && options.epochs > 0) {
         runner.prepare({x, t, nullptr, rows});
     }
-    auto last_report = start;
+    Pacer report(hooks.min_interval);
+    const double epoch_work =
+        static_cast<double>(rows) * runner.multiply_adds_per_row();
     bool running = true;
     while (running && result.epochs < options.epochs) {
         if (shuffles) {
@@ -144,9 +145,7 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
         ++result.epochs;
         if (hooks.on_epoch && result.reason != StopReason::diverged) {
             const bool last = !running || result.epochs == options.epochs;
-            if (last || hooks.min_interval <= 0 ||
-                seconds_since(last_report) >= hooks.min_interval) {
-                last_report = Clock::now();
+            if (last || hooks.min_interval <= 0 || report.due(epoch_work)) {
                 if (hooks.on_epoch(result.epochs, result.steps, result.loss.back()) &&
                     running) {
                     result.reason = StopReason::callback;

@@ -51,24 +51,37 @@ struct FitResult {
     StopReason reason = StopReason::epochs;
 };
 
-// Calls `interrupted` about every 20 ms of work; looks at the clock only when enough
-// multiply-adds have been charged, since a look costs as much as a small step.
+// Says when an interval has passed, without a look at the clock for every small step
+// (one costs as much): only after enough multiply-adds, 10 us to 1 ms of them.
+class Pacer {
+  public:
+    explicit Pacer(double seconds);
+    bool due(double multiply_adds) {
+        work_ += multiply_adds;
+        return work_ > kWorkBetweenLooks && look();
+    }
+
+  private:
+    static constexpr double kWorkBetweenLooks = 2e5;
+    bool look();
+    double seconds_;
+    std::chrono::steady_clock::time_point last_;
+    double work_ = 0;
+};
+
+// Calls `interrupted` about every 20 ms of work; throws Interrupted where it says so.
 class InterruptPoll {
   public:
     explicit InterruptPoll(std::function<bool()> interrupted);
     void charge(double multiply_adds) {
-        work_ += multiply_adds;
-        if (work_ > kWorkBetweenLooks) {
-            look();
+        if (pacer_.due(multiply_adds) && interrupted_ && interrupted_()) {
+            throw Interrupted{};
         }
     }
 
   private:
-    static constexpr double kWorkBetweenLooks = 2e5;  // 10 us to 1 ms
-    void look();
     std::function<bool()> interrupted_;
-    std::chrono::steady_clock::time_point last_;
-    double work_ = 0;
+    Pacer pacer_;
 };
 
 // Trains params from where they are; moments is the optimiser's state. generator: four
