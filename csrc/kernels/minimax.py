@@ -85,10 +85,17 @@ def show(name, values, digits, error):
 
 half_ln2 = mp.log(2) / 2 * mp.mpf("1.002")
 for digits, degree in ((24, 5), (53, 10)):
-    result = rounded(exp_tail, lambda r: r * r + mp.mpf(1) / 64, degree, -half_ln2, half_ln2, digits)
+    result = rounded(
+        exp_tail, lambda r: r * r + mp.mpf(1) / 64, degree, -half_ln2, half_ln2, digits
+    )
     show(f"exp_tail {digits}", result[0], digits, result[1])
 for digits, degree in ((24, 4), (53, 11)):
     result = rounded(
-        atanh_tail, lambda v: v + mp.mpf(1) / 64, degree, mp.mpf(2) ** -40, mp.mpf(1) / 9, digits
+        atanh_tail,
+        lambda v: v + mp.mpf(1) / 64,
+        degree,
+        mp.mpf(2) ** -40,
+        mp.mpf(1) / 9,
+        digits,
     )
     show(f"atanh_tail {digits}", result[0], digits, result[1])

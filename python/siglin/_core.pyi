@@ -15,7 +15,9 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Matrix: TypeAlias = Array  # (rows, cols), unit column stride
 Vector: TypeAlias = Array  # (n,), contiguous
-GeneratorState: TypeAlias = npt.NDArray[np.uint64]  # (4,), contiguous, advanced in place
+GeneratorState: TypeAlias = npt.NDArray[
+    np.uint64
+]  # (4,), contiguous, advanced in place
 EpochHook: TypeAlias = Callable[[int, int, float], bool]  # epoch, step, loss -> stop
 StepHook: TypeAlias = Callable[[int, int, float], None]  # epoch, step, loss
 
@@ -83,9 +85,13 @@ class Network:
     ) -> None: ...
     @property
     def n_params(self) -> int: ...
-    def predict(self, params: Vector, x: Matrix, out: Matrix | None = None) -> Matrix: ...
+    def predict(
+        self, params: Vector, x: Matrix, out: Matrix | None = None
+    ) -> Matrix: ...
     def loss(self, params: Vector, x: Matrix, t: Matrix) -> float: ...
-    def loss_and_grads(self, params: Vector, grads: Vector, x: Matrix, t: Matrix) -> float: ...
+    def loss_and_grads(
+        self, params: Vector, grads: Vector, x: Matrix, t: Matrix
+    ) -> float: ...
     def output_gradient(self, z: Matrix, t: Matrix) -> tuple[float, Matrix]: ...
     def fit(
         self,

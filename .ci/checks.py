@@ -1,0 +1,120 @@
+"""Checks of the built distributions, called by .ci/run.
+
+python checks.py sdist <file>     it holds what a build and the tests need, nothing else
+python checks.py wheel <file>     it holds the package alone, stripped and small
+python checks.py import-cost      `import siglin` costs little beyond `import numpy`
+"""
+
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+WHEEL_LIMIT = 2_000_000  # bytes
+IMPORT_LIMIT = 0.030  # seconds
+IMPORT_ROUNDS = 15
+LIBRARIES = {"libc.so.6", "libm.so.6", "libstdc++.so.6", "libgcc_s.so.1"}
+LOADER = "ld-linux"  # needed on some architectures
+SHIPPED = {"siglin/py.typed", "siglin/_core.pyi", "siglin/lecture/iris.csv"}
+
+
+def check(condition: bool, message: str) -> None:
+    """Stop with the message unless the condition holds."""
+    if not condition:
+        sys.exit(message)
+
+
+def check_sdist(path: Path) -> None:
+    """Look for the sources, the tests, and files that should have stayed at home."""
+    with tarfile.open(path) as archive:
+        paths = [PurePosixPath(name) for name in archive.getnames()]
+    names = {PurePosixPath(*path.parts[1:]) for path in paths}
+    needed = [
+        "pyproject.toml",
+        "CMakeLists.txt",
+        "LICENSE",
+        "README.md",
+        "csrc/dispatch.cpp",
+    ]
+    needed += ["python/siglin/_core.pyi", "tests/test_package.py"]
+    for name in needed:
+        check(PurePosixPath(name) in names, f"{path.name} lacks {name}")
+    stray = [
+        n for n in names if n.suffix in {".so", ".o", ".pyc"} or "build" in n.parts
+    ]
+    check(not stray, f"{path.name} holds {sorted(map(str, stray))}")
+    print(f"{path.name}: {len(names)} files, {path.stat().st_size / 1e3:.0f} kB")
+
+
+def check_wheel(path: Path) -> None:
+    """Look at the names in the wheel, its size, and what the module asks of the loader."""
+    size = path.stat().st_size
+    print(f"{path.name}: {size / 1e3:.0f} kB, limit {WHEEL_LIMIT / 1e3:.0f} kB")
+    check(size < WHEEL_LIMIT, f"{path.name} is too big")
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+        names = set(archive.namelist())
+        modules = [name for name in names if name.endswith(".so")]
+        check(len(modules) == 1, f"expected one compiled module, got {modules}")
+        check_module(Path(archive.extract(modules[0], folder)))
+    check(names >= SHIPPED, f"{path.name} lacks {sorted(SHIPPED - names)}")
+    allowed = {".py", ".pyi", ".typed", ".csv", ".so"}
+    for name in map(PurePosixPath, names):
+        in_package = name.parts[0] == "siglin" and name.suffix in allowed
+        is_metadata = name.parts[0].endswith(".dist-info")
+        check(in_package or is_metadata, f"{path.name} holds {name}")
+
+
+def check_module(path: Path) -> None:
+    """Look for symbols, unexpected libraries, and exported names."""
+    sections = output("readelf", "--section-headers", "--wide", str(path))
+    check(".symtab" not in sections, f"{path.name} is not stripped")
+    for line in output("readelf", "--dynamic", "--wide", str(path)).splitlines():
+        check("RPATH" not in line and "RUNPATH" not in line, f"{path.name}: {line}")
+        if "(NEEDED)" in line:
+            library = line.split("[")[1].rstrip("]")
+            known = library in LIBRARIES or library.startswith(LOADER)
+            check(known, f"{path.name} needs {library}")
+    lines = output("nm", "--dynamic", "--defined-only", str(path)).splitlines()
+    symbols = [line.split()[1:] for line in lines]
+    # The standard library's templates are weak or unique in every module that uses them.
+    names = [name for kind, name in symbols if kind not in "VWu" or "siglin" in name]
+    check(names == ["PyInit__core"], f"{path.name} exports {names}")
+
+
+def check_import_cost() -> None:
+    """Compare the fastest of several imports, taken in turn so that load hits both alike."""
+    program = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
+    seconds: dict[str, list[float]] = {"numpy": [], "siglin": []}
+    for _ in range(IMPORT_ROUNDS):
+        for name, times in seconds.items():
+            times.append(float(output(sys.executable, "-c", program.format(name))))
+    cost = min(seconds["siglin"]) - min(seconds["numpy"])
+    print(
+        f"import siglin: {1e3 * cost:.1f} ms beyond numpy's "
+        f"{1e3 * min(seconds['numpy']):.1f} ms, limit {1e3 * IMPORT_LIMIT:.0f} ms "
+        f"(fastest of {IMPORT_ROUNDS} each)"
+    )
+    check(cost < IMPORT_LIMIT, "import siglin takes too long")
+
+
+def output(*command: str) -> str:
+    """Return what a command prints."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["sdist", path]:
+            check_sdist(Path(path))
+        case ["wheel", path]:
+            check_wheel(Path(path))
+        case ["import-cost"]:
+            check_import_cost()
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
