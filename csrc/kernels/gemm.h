@@ -179,20 +179,31 @@ void pack_b(const T* b, index_t step, index_t k, index_t n, T* packed) {
     }
 }
 
+// The same from b transposed. A vector of the panel is gathered lane by lane and stored
+// whole; going along the rows of b instead would store lane by lane.
 template <class T>
 void pack_b_transposed(const T* b, index_t step, index_t k, index_t n, T* packed) {
     constexpr index_t W = kTileCols<T>;
     for (index_t j = 0; j < n; j += W, packed += k * W) {
-        const index_t cols = n - j < W ? n - j : W;
-        for (index_t q = 0; q < W; ++q) {
-            if (q < cols) {
-                const T* from = b + (j + q) * step;
+        for (int v = 0; v < kTileVecs; ++v) {
+            const index_t first = j + v * kLanes<T>;
+            const index_t lanes = n - first < kLanes<T> ? n - first : kLanes<T>;
+            T* to = packed + v * kLanes<T>;
+            if (lanes == kLanes<T>) {
+                const T* from = b + first * step;
                 for (index_t p = 0; p < k; ++p) {
-                    packed[p * W + q] = from[p];
+                    Vec<T> column;
+#pragma GCC unroll 16
+                    for (int q = 0; q < kLanes<T>; ++q) {
+                        column[q] = from[q * step + p];
+                    }
+                    store(to + p * W, column);
                 }
-            } else {
-                for (index_t p = 0; p < k; ++p) {
-                    packed[p * W + q] = T(0);
+                continue;
+            }
+            for (index_t p = 0; p < k; ++p) {
+                for (index_t q = 0; q < kLanes<T>; ++q) {
+                    to[p * W + q] = q < lanes ? b[(first + q) * step + p] : T(0);
                 }
             }
         }
@@ -317,9 +328,9 @@ void multiply(const Product<T>& q, T* workspace) {
     const bool pack_b_pays =
         q.m >= 4 * kTileRows && q.k * q.n * static_cast<index_t>(sizeof(T)) > 16384;
     const bool packs_b = transposed || pack_b_pays;
-    // Packing a pays where its steps are far apart and it is read again for many
-    // columns.
-    const bool packs_a = q.a_step != 1 && q.n > 3 * W && q.k > 32;
+    // Packing a pays where it is read again for many columns: soon if its steps are far
+    // apart (a transpose), later if they touch.
+    const bool packs_a = q.k > 32 && q.n > (q.a_step == 1 ? 8 : 3) * W;
     T* packed_b = workspace;
     T* packed_a = workspace + kPackedB<T>;
     const index_t block_rows = packs_a ? kBlockRows<T> : q.m;
