@@ -9,39 +9,44 @@
 namespace siglin::SIGLIN_TARGET {
 namespace {
 
+// kTail: (exp(-r) - 1 + r) / r^2, the coefficients of minimax.py with signs in turn.
 template <class T>
 struct ExpConstants;
 
 template <>
 struct ExpConstants<float> {
     static constexpr float kLimit = 104.5F;  // exp(-104.5) < 2^-150, half the smallest
+    static constexpr float kNormalLimit = 87.0F;  // exp(-87) is normal
     static constexpr float kLog2E = 0x1.715476p+0F;
     static constexpr float kLn2High = 0x1.62e4p-1F;  // 15 bits: n * kLn2High is exact
     static constexpr float kLn2Low = 0x1.7f7d1cp-20F;
     static constexpr float kRound =
         0x1.8p+23F;  // x + kRound - kRound rounds to integer
-    static constexpr float kTail[] = {0x1p-1F,        0x1.555556p-3F,  0x1.5554a6p-5F,
-                                      0x1.111088p-7F, 0x1.6d7cb6p-10F, 0x1.a1aa6ep-13F};
+    static constexpr float kTail[] = {
+        0x1p-1F,         -0x1.555556p-3F, 0x1.5554a6p-5F,
+        -0x1.111088p-7F, 0x1.6d7cb6p-10F, -0x1.a1aa6ep-13F,
+    };
 };
 
 template <>
 struct ExpConstants<double> {
     static constexpr double kLimit = 746.0;  // exp(-746) < 2^-1075
+    static constexpr double kNormalLimit = 708.0;
     static constexpr double kLog2E = 0x1.71547652b82fep+0;
     static constexpr double kLn2High = 0x1.62e42fefa38p-1;  // 42 bits
     static constexpr double kLn2Low = 0x1.ef35793c7673p-45;
     static constexpr double kRound = 0x1.8p+52;
     static constexpr double kTail[] = {
         0x1p-1,
-        0x1.5555555555559p-3,
+        -0x1.5555555555559p-3,
         0x1.555555555555bp-5,
-        0x1.111111110f40dp-7,
+        -0x1.111111110f40dp-7,
         0x1.6c16c16c141c1p-10,
-        0x1.a01a01b0ffebcp-13,
+        -0x1.a01a01b0ffebcp-13,
         0x1.a01a01b18b644p-16,
-        0x1.71ddf57b2a17ap-19,
+        -0x1.71ddf57b2a17ap-19,
         0x1.27e4c3e126f52p-22,
-        0x1.af63bdee0e02bp-26,
+        -0x1.af63bdee0e02bp-26,
         0x1.1f9800579c772p-29,
     };
 };
@@ -91,9 +96,9 @@ SIGLIN_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[kCount]) {
     return p[0];
 }
 
-// exp(-y), y >= 0: y = -(n ln 2 + r), |r| <= ln 2 / 2, exp(r) = 1 + (r + tail).
-// 2^n is kept as two factors: each is normal, and their product with a value of about 1
-// rounds once, also where it is subnormal.
+// exp(-y), y >= 0: y = n ln 2 + r, |r| <= ln 2 / 2, exp(-r) = 1 - r + tail.
+// 2^-n is kept as two factors: each is normal, and their product with a value of about
+// 1 rounds once, also where it is subnormal.
 template <class T>
 struct ReducedExp {
     Vec<T> r;
@@ -102,20 +107,25 @@ struct ReducedExp {
     Vec<T> scale2;
 };
 
-template <class T>
+// Without kKeepSubnormals y is taken as at most kNormalLimit and scale2 is 1: for
+// gradients, where exp(-87) and what is smaller come to the same.
+template <class T, bool kKeepSubnormals = true>
 SIGLIN_INLINE ReducedExp<T> reduced_exp(Vec<T> y) {
     using C = ExpConstants<T>;
-    y = smaller<T>(broadcast(C::kLimit), y);  // NaN stays
-    const Vec<T> rounded = fma(y, broadcast(-C::kLog2E), broadcast(C::kRound));
+    y = smaller<T>(broadcast(kKeepSubnormals ? C::kLimit : C::kNormalLimit),
+                   y);  // NaN stays
+    const Vec<T> rounded = fma(y, broadcast(C::kLog2E), broadcast(C::kRound));
     const Vec<T> n = rounded - broadcast(C::kRound);
-    const Vec<T> r_high = fma(-n, broadcast(C::kLn2High), -y);
-    const Vec<T> r = fma(-n, broadcast(C::kLn2Low), r_high);
-    const Vec<T> r_low = fma(-n, broadcast(C::kLn2Low), r_high - r);
-    const Vec<T> tail = fma(r * r, polynomial<T>(r, C::kTail), r_low);
-    // n with the bias of both factors, so that the halves are exponents as they stand
-    const IntVec<T> twice_bias = IntVec<T>{} + 2 * kExponentBias<T>;
-    const IntVec<T> biased =
-        bits<T>(rounded) - (bits<T>(broadcast(C::kRound)) - twice_bias);
+    const Vec<T> r_high = fma(n, broadcast(-C::kLn2High), y);
+    const Vec<T> r = fma(n, broadcast(-C::kLn2Low), r_high);
+    const Vec<T> r_low = fma(n, broadcast(-C::kLn2Low), r_high - r);
+    const Vec<T> tail = fma(r * r, polynomial<T>(r, C::kTail), -r_low);
+    const IntVec<T> bias = IntVec<T>{} + (kKeepSubnormals ? 2 : 1) * kExponentBias<T>;
+    const IntVec<T> biased = (bits<T>(broadcast(C::kRound)) + bias) - bits<T>(rounded);
+    if constexpr (!kKeepSubnormals) {
+        return {r, tail, from_bits<T>(biased << kMantissaBits<T>), broadcast(T(1))};
+    }
+    // -n with the bias of both factors: its halves are exponents as they stand
     const IntVec<T> half = half_of_positive<T>(biased);
     return {r, tail, from_bits<T>(half << kMantissaBits<T>),
             from_bits<T>((biased - half) << kMantissaBits<T>)};
@@ -125,7 +135,7 @@ SIGLIN_INLINE ReducedExp<T> reduced_exp(Vec<T> y) {
 template <class T>
 SIGLIN_INLINE Vec<T> exp_negative(Vec<T> y) {
     const ReducedExp<T> e = reduced_exp<T>(y);
-    return ((broadcast(T(1)) + (e.r + e.tail)) * e.scale1) * e.scale2;
+    return ((broadcast(T(1)) + (e.tail - e.r)) * e.scale1) * e.scale2;
 }
 
 // sigma(|z|), and sigma(-|z|) still to be scaled.
@@ -152,9 +162,9 @@ struct SigmoidParts {
 template <class T>
 SIGLIN_INLINE SigmoidParts<T> sigmoid_parts(const ReducedExp<T>& e) {
     const Vec<T> one = broadcast(T(1));
-    // exp(r) as high + low
-    const Vec<T> head = one + e.r;
-    const Vec<T> rest = ((one - head) + e.r) + e.tail;
+    // exp(-r) as high + low
+    const Vec<T> head = one - e.r;
+    const Vec<T> rest = ((one - head) - e.r) + e.tail;
     const Vec<T> high = head + rest;
     const Vec<T> low = (head - high) + rest;
     // 1 + exp(-|z|) as d + d_low
@@ -188,7 +198,7 @@ SIGLIN_INLINE ValueAndDerivative<T> tanh_parts(Vec<T> z) {
     const Vec<T> two = broadcast(T(2));
     const ReducedExp<T> e = reduced_exp<T>(two * magnitude<T>(z));
     const Vec<T> scale = e.scale1 * e.scale2;
-    const Vec<T> from_one = e.r + e.tail;
+    const Vec<T> from_one = e.tail - e.r;
     const Vec<T> m = fma(scale, from_one, scale - one);
     const Vec<T> exp = fma(scale, from_one, scale);
     const Vec<T> d = m + two;

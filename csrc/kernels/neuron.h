@@ -114,22 +114,20 @@ double neuron_loss_gradient(const NeuronArgs<T>& args) {
                              : static_cast<int>((rows_left + L - 1) / L);
         Wide<T> remainder;
         Wide<T> tail;
-        Wide<T> scale1;
-        Wide<T> scale2;
+        Wide<T> scale;
 #pragma GCC unroll 1
         for (int v = 0; v < vecs; ++v) {
-            const ReducedExp<T> e = reduced_exp<T>(magnitude<T>(dz.v[v]));
+            const ReducedExp<T> e = reduced_exp<T, false>(magnitude<T>(dz.v[v]));
             remainder.v[v] = e.r;
             tail.v[v] = e.tail;
-            scale1.v[v] = e.scale1;
-            scale2.v[v] = e.scale2;
+            scale.v[v] = e.scale1;
         }
 #pragma GCC unroll 1
         for (int v = 0; v < vecs; ++v) {
             const Vec<T> z = dz.v[v];
             const Vec<T> t = load(args.t + r + v * L);
-            const SigmoidParts<T> parts =
-                sigmoid_parts<T>({remainder.v[v], tail.v[v], scale1.v[v], scale2.v[v]});
+            const SigmoidParts<T> parts = sigmoid_parts<T>(
+                {remainder.v[v], tail.v[v], scale.v[v], broadcast(T(1))});
             Vec<T> exp = parts.exp;
             Vec<T> linear = fma(-t, z, select<T>(z > zero, z, zero));
             dz.v[v] = broadcast(args.scale) * (parts.value(z) - t);
