@@ -164,6 +164,19 @@ Argument new_vector(const Argument& like, index_t size) {
     return {like.function, "result", fresh(like.dtype, {size}), like.dtype};
 }
 
+std::uint64_t* generator_words(const char* function, const py::object& state) {
+    if (py::isinstance<py::array_t<std::uint64_t, py::array::c_style>>(state)) {
+        auto words = py::reinterpret_borrow<py::array>(state);
+        const bool aligned =
+            (words.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
+        if (words.ndim() == 1 && words.shape(0) == 4 && aligned && words.writeable()) {
+            return static_cast<std::uint64_t*>(words.mutable_data());
+        }
+    }
+    throw py::value_error(std::string(function) +
+                          ": state must be a writable array of 4 uint64");
+}
+
 Argument out_or_new(const char* function, const py::object& out, const Argument& like,
                     index_t rows, index_t cols) {
     if (out.is_none()) {

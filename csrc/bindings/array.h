@@ -4,6 +4,7 @@
 
 #include <pybind11/numpy.h>
 
+#include <cstdint>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -86,6 +87,10 @@ Argument new_vector(const Argument& like, index_t size);
 // `out` checked as a result of this shape, or a fresh array where it is None.
 Argument out_or_new(const char* function, const py::object& out, const Argument& like,
                     index_t rows, index_t cols);
+
+// The four words of a random generator's state, a writable array of uint64, or
+// ValueError.
+std::uint64_t* generator_words(const char* function, const py::object& state);
 
 // run(T{}) for the argument's dtype.
 template <class Run>

@@ -53,9 +53,10 @@ NetworkPlan make_plan(const std::vector<index_t>& sizes,
             throw py::value_error("Network: sizes[" + std::to_string(i) +
                                   "] must be >= 1, got " + std::to_string(sizes[i]));
         }
-        index_t count = 0;
-        if (i > 0 && (__builtin_mul_overflow(sizes[i - 1], sizes[i], &count) ||
-                      __builtin_add_overflow(total, count + sizes[i], &total) ||
+        index_t weights = 0;
+        if (i > 0 && (__builtin_mul_overflow(sizes[i - 1], sizes[i], &weights) ||
+                      __builtin_add_overflow(total, weights, &total) ||
+                      __builtin_add_overflow(total, sizes[i], &total) ||
                       total > PTRDIFF_MAX / 64)) {
             throw py::value_error("Network: sizes give too many parameters");
         }
@@ -133,6 +134,7 @@ class Network {
         check_matrix(z, kAny, plan_.n_out());
         const Argument t = argument(function, "t", t_, z);
         check_matrix(t, z.rows(), plan_.n_out());
+        check_has_rows(z);
         Argument dz = new_matrix(z, z.rows(), z.cols());
         double total = 0;
         dispatch_dtype(dtype_, [&](auto tag) {
@@ -186,13 +188,12 @@ class Network {
                                                                           : 1;
         check_vector(moments, copies * plan_.n_params);
         check_writable(moments);
-        auto words = py::array_t<std::uint64_t, py::array::c_style>::ensure(state);
-        if (!words || !words.is(state) || words.size() != 4 || !words.writeable()) {
-            throw py::value_error("fit: state must be a writable array of 4 uint64");
-        }
+        std::uint64_t* generator = generator_words(function, state);
         for (const Argument* input : {&x, &t}) {
             check_no_overlap(params, *input);
+            check_no_overlap(moments, *input);
         }
+        check_no_overlap(moments, params);
         FitHooks hooks;
         hooks.interrupted = signal_raised;
         hooks.min_interval = min_interval;
@@ -216,7 +217,6 @@ class Network {
             T* m = mutable_vector_data<T>(moments);
             const auto rows = view<T>(x);
             const auto targets = view<T>(t);
-            std::uint64_t* generator = words.mutable_data();
             try {
                 const py::gil_scoped_release nogil;
                 result = siglin::fit<T>(plan_, p, rows, targets, m, generator,
@@ -263,11 +263,16 @@ class Network {
                        const Argument& x) const {
         Argument t = argument(function, "t", value, x);
         check_matrix(t, x.rows(), plan_.n_out(), "to follow x " + x.shape());
-        if (x.rows() == 0) {
-            throw ShapeError(x.what() + " must have at least one row, got " +
-                             x.shape());
-        }
+        check_has_rows(x);
         return t;
+    }
+
+    // A mean over no rows is no number.
+    static void check_has_rows(const Argument& a) {
+        if (a.rows() == 0) {
+            throw ShapeError(a.what() + " must have at least one row, got " +
+                             a.shape());
+        }
     }
 
     static void check_options(FitOptions& options, const std::vector<double>& values,

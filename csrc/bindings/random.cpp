@@ -9,14 +9,6 @@ namespace {
 
 using State = py::array_t<std::uint64_t, py::array::c_style>;
 
-std::uint64_t* words(const char* function, State& state) {
-    if (state.ndim() != 1 || state.shape(0) != 4 || !state.writeable()) {
-        throw py::value_error(std::string(function) +
-                              ": state must be a writable array of 4 uint64");
-    }
-    return state.mutable_data();
-}
-
 index_t checked_count(const char* function, index_t n) {
     if (n < 0) {
         throw py::value_error(std::string(function) + ": n must be >= 0, got " +
@@ -26,8 +18,9 @@ index_t checked_count(const char* function, index_t n) {
 }
 
 template <class Draw>
-void fill(const char* function, State& state, const py::object& out, Draw draw) {
-    Generator generator(words(function, state));
+void fill(const char* function, const py::object& state, const py::object& out,
+          Draw draw) {
+    Generator generator(generator_words(function, state));
     Argument target = argument(function, "out", out);
     check_vector(target, kAny);
     check_writable(target);
@@ -49,8 +42,8 @@ State seed_generator(std::uint64_t seed) {
     return state;
 }
 
-State random_bits(State state, index_t n) {
-    Generator generator(words("random_bits", state));
+State random_bits(const py::object& state, index_t n) {
+    Generator generator(generator_words("random_bits", state));
     State out(checked_count("random_bits", n));
     for (index_t i = 0; i < n; ++i) {
         out.mutable_at(i) = generator.next();
@@ -58,27 +51,27 @@ State random_bits(State state, index_t n) {
     return out;
 }
 
-py::array_t<std::int64_t> permutation(State state, index_t n) {
-    Generator generator(words("permutation", state));
+py::array_t<std::int64_t> permutation(const py::object& state, index_t n) {
+    Generator generator(generator_words("permutation", state));
     py::array_t<std::int64_t> out(checked_count("permutation", n));
     std::iota(out.mutable_data(), out.mutable_data() + n, std::int64_t{0});
     generator.shuffle(out.mutable_data(), n);
     return out;
 }
 
-void fill_uniform(State state, const py::object& out, double bound) {
+void fill_uniform(const py::object& state, const py::object& out, double bound) {
     fill("fill_uniform", state, out,
          [bound](Generator& g) { return (2.0 * g.uniform() - 1.0) * bound; });
 }
 
-void fill_normal(State state, const py::object& out) {
+void fill_normal(const py::object& state, const py::object& out) {
     fill("fill_normal", state, out, [](Generator& g) { return g.normal(); });
 }
 
 }  // namespace
 
 void bind_random(py::module_& m) {
-    const auto state = py::arg("state").noconvert();
+    const auto state = py::arg("state");
     m.def("seed_generator", &seed_generator, py::arg("seed"));
     m.def("random_bits", &random_bits, state, py::arg("n"));
     m.def("permutation", &permutation, state, py::arg("n"));

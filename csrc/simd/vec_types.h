@@ -20,15 +20,12 @@ using i32v = std::int32_t __attribute__((vector_size(kVecBytes)));
 using i64v = std::int64_t __attribute__((vector_size(kVecBytes)));
 using u32v = std::uint32_t __attribute__((vector_size(kVecBytes)));
 using u64v = std::uint64_t __attribute__((vector_size(kVecBytes)));
-using f32u = float __attribute__((vector_size(kVecBytes), aligned(4), may_alias));
-using f64u = double __attribute__((vector_size(kVecBytes), aligned(8), may_alias));
 
 template <class T>
 struct VecOf;
 template <>
 struct VecOf<float> {
     using Vec = f32v;
-    using Unaligned = f32u;
     using Int = i32v;
     using Unsigned = u32v;
     using IntScalar = std::int32_t;
@@ -36,7 +33,6 @@ struct VecOf<float> {
 template <>
 struct VecOf<double> {
     using Vec = f64v;
-    using Unaligned = f64u;
     using Int = i64v;
     using Unsigned = u64v;
     using IntScalar = std::int64_t;
@@ -53,14 +49,18 @@ using UnsignedVec = typename VecOf<T>::Unsigned;
 template <class T>
 inline constexpr int kLanes = kVecBytes / static_cast<int>(sizeof(T));
 
+// Of any alignment: a memcpy of a vector's size is one instruction. (Clang drops the
+// aligned(4) of a vector type that comes through a template.)
 template <class T>
 SIGLIN_INLINE Vec<T> load(const T* p) {
-    return *reinterpret_cast<const typename VecOf<T>::Unaligned*>(p);
+    Vec<T> v;
+    __builtin_memcpy(&v, p, sizeof(v));
+    return v;
 }
 
 template <class T>
 SIGLIN_INLINE void store(T* p, Vec<T> v) {
-    *reinterpret_cast<typename VecOf<T>::Unaligned*>(p) = v;
+    __builtin_memcpy(p, &v, sizeof(v));
 }
 
 // Written {s, s, ...}: as `zero + s` GCC 12 keeps an addition and loses half the speed.
