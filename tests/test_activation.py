@@ -70,6 +70,77 @@ def test_errors_are_within_the_bounds(
         assert ulp_error(got, want).max() <= bound + slack
 
 
+def numbers_of_all_sizes(dtype: Any, limit: float) -> npt.NDArray[Any]:
+    """Return numbers of both signs, of every exponent up to that of the limit."""
+    exponents = np.arange(np.finfo(dtype).minexp, int(np.log2(limit)) + 1)
+    mantissas = np.linspace(1, 2, 100, endpoint=False)
+    z = np.ldexp(mantissas, exponents[:, None]).ravel()
+    return np.concatenate([-z, z, np.linspace(-limit, limit, 200_000)]).astype(dtype)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_errors_are_within_the_bounds_down_to_the_smallest_results(
+    target: str, name: str, dtype: np.dtype[Any]
+) -> None:
+    """From the smallest z to where derivatives are subnormal, and then 0."""
+    limit = 104.5 if dtype == np.float32 else 746.0
+    z = numbers_of_all_sizes(dtype, limit)
+    bounds = BOUNDS[name]
+    if target == "x86_v2":
+        bounds = WITHOUT_FMA.get(name, bounds)
+    a, derivative = value_and_derivative(name, z)
+    want_a, want_derivative = exact(name, wider(z))
+    assert ulp_error(a, want_a).max() <= bounds[0]
+    assert ulp_error(derivative, want_derivative).max() <= bounds[1]
+    assert np.any((derivative > 0) & (derivative < np.finfo(dtype).tiny))
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_derivative_from_a_is_within_one_and_a_half_ulp(
+    target: str, name: str, dtype: np.dtype[Any], rng: np.random.Generator
+) -> None:
+    a = numbers_of_all_sizes(dtype, 0.99)
+    a = np.concatenate([a, 1 - np.abs(a[np.abs(a) < 1])])
+    a = a[(a >= 0) & (a <= 1)] if name == "sigmoid" else a
+    one = np.ones((1, 1), dtype)
+    ones = np.ones((a.size, 1), dtype)
+    got = _core.backward(ones, one, a[:, None], ones, name)[0]
+    assert got is not None
+    exact_a = wider(a)
+    want = (1 - exact_a) * (exact_a if name == "sigmoid" else 1 + exact_a)
+    assert ulp_error(got[:, 0], want).max() <= 1.5 + np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("name", sorted(BOUNDS))
+def test_symmetry(
+    target: str, name: str, dtype: np.dtype[Any], rng: np.random.Generator
+) -> None:
+    z = (4 * rng.normal(size=1000)).astype(dtype)
+    (a, d), (a2, d2) = value_and_derivative(name, z), value_and_derivative(name, -z)
+    if name in {"sigmoid", "tanh", "identity"}:
+        assert_same_bits(d, d2)
+    if name in {"tanh", "identity"}:
+        assert_same_bits(a, -a2)
+    if name == "relu":
+        assert_same_bits(a - a2, z)
+    if name == "step":
+        assert np.all(a + a2 == 1)
+
+
+@pytest.mark.parametrize("name", sorted(BOUNDS))
+def test_every_element_has_the_bits_of_itself_alone(
+    target: str, name: str, dtype: np.dtype[Any], rng: np.random.Generator
+) -> None:
+    z = (4 * rng.normal(size=70)).astype(dtype)
+    a, d = value_and_derivative(name, z)
+    for start in range(70):
+        for stop in (start + 1, min(start + 9, 70), 70):
+            part = slice(start, stop)
+            a_part, d_part = value_and_derivative(name, z[part])
+            assert_same_bits(a_part, a[part])
+            assert_same_bits(d_part, d[part])
+
+
 @pytest.mark.parametrize("name", sorted(BOUNDS))
 def test_activate_and_layer_forward_agree(
     target: str, name: str, dtype: np.dtype[Any], rng: np.random.Generator
@@ -99,6 +170,26 @@ def test_edges(target: str, dtype: np.dtype[Any]) -> None:
     nan = np.full(5, np.nan, dtype)
     for name in BOUNDS:
         assert np.all(np.isnan(_core.activate(nan, name)))
+
+
+def test_derivatives_at_the_edges(target: str, dtype: np.dtype[Any]) -> None:
+    z = np.array([np.inf, -np.inf, 1e30, -1e30], dtype)
+    slope = dtype.type(0.1)
+    expected = {
+        "sigmoid": [0.0, 0.0, 0.0, 0.0],
+        "tanh": [0.0, 0.0, 0.0, 0.0],
+        "relu": [1.0, 0.0, 1.0, 0.0],
+        "leaky_relu": [1.0, slope, 1.0, slope],
+        "step": [0.0, 0.0, 0.0, 0.0],
+        "identity": [1.0, 1.0, 1.0, 1.0],
+    }
+    for name, values in expected.items():
+        with np.errstate(all="raise"):
+            derivative = value_and_derivative(name, z)[1]
+        assert_same_bits(derivative, np.array(values, dtype))
+    zero = np.zeros(1, dtype)
+    assert value_and_derivative("sigmoid", zero)[1] == 0.25
+    assert value_and_derivative("tanh", zero)[1] == 1
 
 
 def test_relu_has_no_slope_at_zero(target: str, dtype: np.dtype[Any]) -> None:

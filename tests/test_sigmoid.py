@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from helpers import assert_same_bits, exact_sigmoid, ulp_error
+from helpers import assert_same_bits, exact_sigmoid, ulp_error, wider
 from siglin import _core
 
 # Targets without fused multiply-add round the corrections of the quotient.
@@ -53,7 +53,46 @@ def test_float64_is_within_the_bound(target: str, rng: np.random.Generator) -> N
     assert worst(z) <= ULP_BOUND[target]
 
 
+def test_every_float32_of_the_tail_is_within_the_bound(target: str) -> None:
+    first, last = np.array([-64, FLOAT32_TAIL], np.float32).view(np.uint32)
+    z = all_float32(int(first), int(last) + 1)
+    assert z.size == 5_308_417
+    assert worst(z) <= ULP_BOUND[target]
+
+
+def test_every_exponent_of_float64_is_within_the_bound(
+    target: str, rng: np.random.Generator
+) -> None:
+    exponents = np.arange(2047, dtype=np.uint64)[:, None] << np.uint64(52)
+    patterns = exponents + rng.integers(0, 2**52, (2047, 128), dtype=np.uint64)
+    z = patterns.ravel().view(np.float64)
+    for part in (z, -z):
+        with np.errstate(all="raise"):
+            a = sigmoid(part)
+        assert np.all((a >= 0) & (a <= 1))
+        with np.errstate(under="ignore"):  # of the exact value
+            assert worst(part) <= ULP_BOUND[target]
+
+
+def test_every_kind_of_nan_stays_one(target: str, dtype: np.dtype[Any]) -> None:
+    infinity = np.array([np.inf], dtype).view(f"u{dtype.itemsize}")
+    words = infinity.dtype.type
+    payloads = np.arange(1, 2**12, dtype=words) << words(np.finfo(dtype).nmant - 12)
+    nan = np.concatenate([infinity | payloads, infinity + words(1)]).view(dtype)
+    assert np.all(np.isnan(sigmoid(nan)))
+    assert np.all(np.isnan(sigmoid(-nan)))
+
+
 @pytest.mark.slow
+def test_every_17th_float32_is_within_the_bound(target: str) -> None:
+    chunk = 2**28
+    for start in range(0, 2**32, chunk):
+        z = all_float32(start, start + chunk, 17)
+        if z.size:
+            assert worst(z) <= ULP_BOUND[target], f"from bit pattern {start:#x}"
+
+
+@pytest.mark.exhaustive
 def test_every_float32_is_within_the_bound(target: str) -> None:
     chunk = 2**24
     for start in range(0, 2**32, chunk):
@@ -66,6 +105,15 @@ def test_tail_is_not_flushed_to_zero(target: str, dtype: np.dtype[Any]) -> None:
     lowest = -103.9 if dtype == np.float32 else -745.1
     z = np.linspace(lowest, lowest / 2, 10_001).astype(dtype)
     assert np.all(sigmoid(z) > 0)
+
+
+def test_last_number_above_zero(target: str, dtype: np.dtype[Any]) -> None:
+    # exp(z) = half the smallest number: above it the sigmoid is that, below it 0
+    border = np.log(wider(np.finfo(dtype).smallest_subnormal[None])) - np.log(2)
+    z = border.astype(dtype)
+    above, below = z * (1 - 4 * np.finfo(dtype).eps), z * (1 + 4 * np.finfo(dtype).eps)
+    assert sigmoid(above) == np.finfo(dtype).smallest_subnormal
+    assert_same_bits(sigmoid(below), np.zeros(1, dtype))
 
 
 @pytest.mark.parametrize("start", [-104.0, -88.0, -17.0, -1.0, -1e-3, 1e-3, 1.0, 15.0])
@@ -101,6 +149,17 @@ def test_element_has_the_same_bits_anywhere(
     for start in range(9):
         for stop in range(start, 72):
             assert_same_bits(sigmoid(z[start:stop]), whole[start:stop])
+
+
+@pytest.mark.parametrize("size", range(71))
+def test_every_element_has_the_bits_of_itself_alone(
+    target: str, dtype: np.dtype[Any], size: int, rng: np.random.Generator
+) -> None:
+    z = (30 * rng.normal(size=size + 16)).astype(dtype)
+    alone = [sigmoid(z[i : i + 1]) for i in range(z.size)]
+    for start in range(17):
+        got = sigmoid(z[start : start + size])
+        assert_same_bits(got, np.concatenate([z[:0], *alone[start : start + size]]))
 
 
 def test_in_place(target: str, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
