@@ -508,7 +508,6 @@ def test_step_has_no_way_back(name: str) -> None:
         ({"options": [0.9, 0.9, 0.0]}, "eps must be > 0"),
         ({"optimizer": "gd"}, "options must be"),
         ({"optimizer": "momentum", "options": [0.9]}, "moments must have shape"),
-        ({"state": np.zeros(4, np.int64)}, "state must be a writable array of 4"),
         ({"state": np.zeros(3, np.uint64)}, "state must be a writable array of 4"),
         ({"state": np.zeros(8, np.uint64)[::2]}, "state must be a writable array"),
     ],
@@ -648,14 +647,17 @@ def test_state_is_refused(name: str) -> None:
     good = _core.seed_generator(3)
     read_only = good.copy()
     read_only.flags.writeable = False
-    for state in (read_only, good[:3], np.tile(good, 2), good[None], good[0, ...]):
+    strided = np.repeat(good, 2)[::2]
+    for state in (read_only, good[:3], np.tile(good, 2), good[None], strided):
         before = state.copy()
         expected = f"^{name}: state must be a writable array of 4 uint64$"
         with pytest.raises(ValueError, match=expected):
             DRAWS[name](state)
         assert_same_bits(state, before)
-    for state in (good.astype(np.int64), good.tolist(), np.repeat(good, 2)[::2], None):
-        with pytest.raises(TypeError, match=rf"^{name}\(\): incompatible"):
+    for state in (good.astype(np.int64), good.tolist(), None):
+        with pytest.raises(
+            TypeError, match=f"^{name}: state must be an array of uint64"
+        ):
             DRAWS[name](state)
 
 

@@ -165,16 +165,18 @@ Argument new_vector(const Argument& like, index_t size) {
 }
 
 std::uint64_t* generator_words(const char* function, const py::object& state) {
-    if (py::isinstance<py::array_t<std::uint64_t, py::array::c_style>>(state)) {
-        auto words = py::reinterpret_borrow<py::array>(state);
-        const bool aligned =
-            (words.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
-        if (words.ndim() == 1 && words.shape(0) == 4 && aligned && words.writeable()) {
-            return static_cast<std::uint64_t*>(words.mutable_data());
-        }
+    const std::string what = std::string(function) + ": state must be ";
+    if (!py::isinstance<py::array_t<std::uint64_t>>(state)) {
+        throw py::type_error(what + "an array of uint64");
     }
-    throw py::value_error(std::string(function) +
-                          ": state must be a writable array of 4 uint64");
+    auto words = py::reinterpret_borrow<py::array>(state);
+    constexpr int kLayout =
+        int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};
+    if (words.ndim() != 1 || words.shape(0) != 4 || !words.writeable() ||
+        (words.flags() & kLayout) != kLayout) {
+        throw py::value_error(what + "a writable array of 4 uint64");
+    }
+    return static_cast<std::uint64_t*>(words.mutable_data());
 }
 
 Argument out_or_new(const char* function, const py::object& out, const Argument& like,

@@ -88,8 +88,8 @@ Argument new_vector(const Argument& like, index_t size);
 Argument out_or_new(const char* function, const py::object& out, const Argument& like,
                     index_t rows, index_t cols);
 
-// The four words of a random generator's state, a writable array of uint64, or
-// ValueError.
+// The four words of a random generator's state. Throws TypeError for anything but an
+// array of uint64, ValueError unless it is writable, aligned, contiguous and of four.
 std::uint64_t* generator_words(const char* function, const py::object& state);
 
 // run(T{}) for the argument's dtype.

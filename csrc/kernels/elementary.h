@@ -120,13 +120,16 @@ SIGLIN_INLINE ReducedExp<T> reduced_exp(Vec<T> y) {
     const Vec<T> r = fma(n, broadcast(-C::kLn2Low), r_high);
     const Vec<T> r_low = fma(n, broadcast(-C::kLn2Low), r_high - r);
     const Vec<T> tail = fma(r * r, polynomial<T>(r, C::kTail), -r_low);
-    const IntVec<T> bias = IntVec<T>{} + (kKeepSubnormals ? 2 : 1) * kExponentBias<T>;
-    const IntVec<T> biased = (bits<T>(broadcast(C::kRound)) + bias) - bits<T>(rounded);
+    // Unsigned: the bits of a NaN may overflow.
+    const UnsignedVec<T> bias =
+        UnsignedVec<T>{} + (kKeepSubnormals ? 2 : 1) * kExponentBias<T>;
+    const UnsignedVec<T> biased =
+        (unsigned_bits<T>(broadcast(C::kRound)) + bias) - unsigned_bits<T>(rounded);
     if constexpr (!kKeepSubnormals) {
         return {r, tail, from_bits<T>(biased << kMantissaBits<T>), broadcast(T(1))};
     }
     // -n with the bias of both factors: its halves are exponents as they stand
-    const IntVec<T> half = half_of_positive<T>(biased);
+    const UnsignedVec<T> half = biased >> 1;
     return {r, tail, from_bits<T>(half << kMantissaBits<T>),
             from_bits<T>((biased - half) << kMantissaBits<T>)};
 }

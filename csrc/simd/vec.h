@@ -27,7 +27,11 @@ SIGLIN_INLINE IntVec<T> bits(Vec<T> v) {
     return reinterpret_cast<IntVec<T>>(v);
 }
 template <class T>
-SIGLIN_INLINE Vec<T> from_bits(IntVec<T> v) {
+SIGLIN_INLINE UnsignedVec<T> unsigned_bits(Vec<T> v) {
+    return reinterpret_cast<UnsignedVec<T>>(v);
+}
+template <class T, class Bits>
+SIGLIN_INLINE Vec<T> from_bits(Bits v) {
     return reinterpret_cast<Vec<T>>(v);
 }
 
@@ -60,13 +64,6 @@ SIGLIN_INLINE Vec<T> select(Mask comparison, Vec<T> yes, Vec<T> no) {
 template <class T>
 SIGLIN_INLINE Vec<T> magnitude(Vec<T> v) {
     return from_bits<T>(bits<T>(v) & ~kSignBit<T>);
-}
-
-// n / 2, rounded down, for n >= 0 (as unsigned: AVX2 has no arithmetic shift of 64
-// bits).
-template <class T>
-SIGLIN_INLINE IntVec<T> half_of_positive(IntVec<T> n) {
-    return reinterpret_cast<IntVec<T>>(reinterpret_cast<UnsignedVec<T>>(n) >> 1);
 }
 
 // a where a < b, else b: b also where either is NaN.
