@@ -19,9 +19,9 @@ enum class Loss : int { bce, squared_error, cross_entropy };
 
 // a = activation(x @ w + b), and derivative = activation'(x @ w + b) if its data is
 // given. x (batch, n_in), w (n_in, n_out), b (n_out) or null, a and derivative (batch,
-// n_out). a[i, j] starts from b[j] and is a chain of multiply-adds over n_in in order, cut
-// into ceil(n_in / kDepth) blocks as equal as can be (gemm.h), the later ones starting
-// from 0 and added: the same bits for a row alone and in any batch.
+// n_out). a[i, j] starts from b[j] and is a chain of multiply-adds over n_in in order,
+// cut into ceil(n_in / kDepth) blocks as equal as can be (gemm.h), the later ones
+// starting from 0 and added: the same bits for a row alone and in any batch.
 template <class T>
 struct ForwardArgs {
     MatrixView<const T> x;
