@@ -6,6 +6,7 @@
 namespace siglin {
 
 void bind_targets(pybind11::module_& m);
+void bind_threads(pybind11::module_& m);
 void bind_functions(pybind11::module_& m);
 void bind_random(pybind11::module_& m);
 void bind_network(pybind11::module_& m);

@@ -54,6 +54,7 @@ from siglin.layers import Dense
 from siglin.network import Network, Neuron
 from siglin.optimizers import Adam, GradientDescent, Momentum, Nesterov
 from siglin.perceptron import Perceptron
+from siglin.threads import get_num_threads, num_threads, set_num_threads
 from siglin.training import History
 
 __version__ = "0.1.0"
@@ -78,8 +79,11 @@ __all__ = [
     "backward_update",
     "build_info",
     "forward",
+    "get_num_threads",
+    "num_threads",
     "reference",
     "self_test",
+    "set_num_threads",
     "sigmoid",
     "target",
     "targets",
