@@ -1,12 +1,22 @@
 #include "layer.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "buffer.h"
 #include "dispatch.h"
+#include "parallel.h"
 
 namespace siglin {
 namespace {
+
+// The work of one element, in multiply-adds: 0.69 ns for a float32 sigmoid, 1.57 for a
+// float64 one; the piecewise linear ones take what reading and writing takes.
+template <class T>
+double activation_cost(Activation f) {
+    const bool has_exp = f == Activation::sigmoid || f == Activation::tanh;
+    return (has_exp ? 40.0 : 4.0) * sizeof(T) / sizeof(float);
+}
 
 // row(i, cols) for each row of a (rows, cols) matrix, or once for all if one_row.
 template <class Row>
@@ -26,6 +36,21 @@ bool contiguous(const MatrixView<T>& v) {
 }
 
 }  // namespace
+
+template <class T>
+void activate_elements(Activation activation, const T* z, T* a, index_t n) {
+    // 32 kB of float32: some microseconds, so that a late helper is not missed, and
+    // whole vectors on every target.
+    constexpr index_t kBlock = 8 * 1024;
+    const auto& kernels = kernel_table().kernels<T>();
+    parallel_for((n + kBlock - 1) / kBlock,
+                 activation_cost<T>(activation) * static_cast<double>(n),
+                 [&](index_t block) {
+                     const index_t begin = block * kBlock;
+                     kernels.activate(activation, z + begin, a + begin, nullptr,
+                                      std::min(kBlock, n - begin));
+                 });
+}
 
 template <class T>
 void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
@@ -89,6 +114,7 @@ void gradient_descent(MatrixView<T> param, MatrixView<const T> grad, T lr) {
 }
 
 #define SIGLIN_INSTANTIATE(T)                                                          \
+    template void activate_elements<T>(Activation, const T*, T*, index_t);             \
     template void layer_forward<T>(MatrixView<const T>, MatrixView<const T>, const T*, \
                                    Activation, MatrixView<T>, MatrixView<T>);          \
     template void pre_activation_gradient<T>(Activation, MatrixView<const T>,          \

@@ -5,6 +5,10 @@
 
 namespace siglin {
 
+// a[i] = activation(z[i]) for n elements; a may be z.
+template <class T>
+void activate_elements(Activation activation, const T* z, T* a, index_t n);
+
 // a = activation(x @ w + b), and its derivative if derivative.data is given.
 template <class T>
 void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,

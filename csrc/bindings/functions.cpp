@@ -80,7 +80,7 @@ py::array activate(const py::object& z_, const std::string& activation,
         T* to = mutable_vector_data<T>(out);
         const index_t n = z.array.size();
         const ReleaseGil nogil(16.0 * static_cast<double>(n));
-        kernel_table().kernels<T>().activate(f, from, to, nullptr, n);
+        activate_elements<T>(f, from, to, n);
     });
     return out.array;
 }
