@@ -37,18 +37,26 @@ class Buffer {
     std::unique_ptr<T, Free> data_;
 };
 
-// The packing space of the calling thread, made at its first use. Pages that no product
-// needs are never touched.
-template <class T>
-T* thread_workspace() {
+// Space of the calling thread that grows to what was asked for, one for each Use; what
+// it held is lost when it grows. Pages that nobody writes are never touched.
+template <class Use>
+void* thread_space(std::size_t bytes) {
     thread_local Buffer<std::byte> space;
     thread_local std::size_t size = 0;
-    const std::size_t wanted = kernel_table().workspace_bytes;
-    if (size < wanted) {
-        space = Buffer<std::byte>(static_cast<index_t>(wanted));
-        size = wanted;
+    if (size < bytes) {
+        space = Buffer<std::byte>();
+        size = 0;
+        space = Buffer<std::byte>(static_cast<index_t>(bytes));
+        size = bytes;
     }
-    return reinterpret_cast<T*>(space.data());
+    return space.data();
+}
+
+// Where a product on this thread packs its operands.
+template <class T>
+T* thread_workspace() {
+    struct Workspace;
+    return static_cast<T*>(thread_space<Workspace>(kernel_table().workspace_bytes));
 }
 
 }  // namespace siglin

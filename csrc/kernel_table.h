@@ -29,24 +29,54 @@ struct ForwardArgs {
     const T* b;
     Activation activation;
     MatrixView<T> a;
-    MatrixView<T> derivative;  // data null: not wanted
-    T* workspace;              // KernelTable::workspace_bytes
+    MatrixView<T> derivative;   // data null: not wanted
+    T* workspace;               // KernelTable::workspace_bytes
+    const T* packed = nullptr;  // w as pack_panels leaves it, or null
 };
 
-// dx = (dz @ w.T) * factor, dw = x.T @ dz, db = sum of the rows of dz, in this order.
-// dz (batch, n_out); dw contiguous; with a factor, it and dx are contiguous (batch,
-// n_in). accumulate adds to dw and db what the batch gives, instead of storing it.
+// dx = (dz @ w.T) * factor. dz (batch, n_out), w (n_in, n_out), dx (batch, n_in); with
+// a factor, it and dx are contiguous.
 template <class T>
-struct BackwardArgs {
-    MatrixView<const T> x;
-    MatrixView<const T> w;
+struct InputGradientArgs {
     MatrixView<const T> dz;
-    T* dw;             // (n_in, n_out); null: not wanted
-    T* db;             // (n_out); null: not wanted
-    MatrixView<T> dx;  // data null: not wanted
-    const T* factor;   // null: 1
+    MatrixView<const T> w;
+    MatrixView<T> dx;
+    const T* factor;  // null: 1
+    T* workspace;
+    const T* packed = nullptr;  // w, transposed, as pack_panels leaves it, or null
+};
+
+// dw = x.T @ dz, or with accumulate dw += x.T @ dz. With w, w -= lr * (that), and dw,
+// whose contents are then undefined, may be null unless it is accumulated or the batch
+// is deeper than kDepth. dw and w (n_in, n_out), contiguous.
+template <class T>
+struct WeightGradientArgs {
+    MatrixView<const T> x;
+    MatrixView<const T> dz;
+    T* dw;
     bool accumulate;
     T* workspace;
+    const T* packed = nullptr;  // dz as pack_panels leaves it, or null
+    T* w = nullptr;
+    T lr = 0;
+};
+
+// The chain of multiply-adds of a product is cut into blocks of at most so many.
+inline constexpr index_t kDepth = 384;
+
+// Copies panels of tile_cols columns of the right operand b (k, n) of a product, or of
+// its transpose: element (p, j) is b[p * step + j], transposed b[j * step + p]. packed
+// holds k times n rounded up to whole panels; the panels [begin, end) are written.
+template <class T>
+struct PackArgs {
+    const T* b;
+    index_t step;
+    bool transposed;
+    index_t k;
+    index_t n;
+    index_t begin;
+    index_t end;
+    T* packed;
 };
 
 // Returns the sum of the loss over rows and outputs; z becomes scale * dloss/dz if
@@ -134,6 +164,8 @@ struct Kernels {
 #define SIGLIN_OP(result, name, parameters) result(*name) parameters;
 #include "ops.inc"
 #undef SIGLIN_OP
+    index_t tile_rows;
+    index_t tile_cols;
 };
 
 struct KernelTable {

@@ -35,6 +35,67 @@ bool contiguous(const MatrixView<T>& v) {
     return v.stride == v.cols;
 }
 
+double area(index_t rows, index_t cols) {
+    return static_cast<double>(rows) * static_cast<double>(cols);
+}
+
+template <class T>
+MatrixView<T> rows_of(const MatrixView<T>& v, index_t begin, index_t rows) {
+    return {v.data + begin * v.stride, rows, v.cols, v.stride};
+}
+
+// The rows of a product that are made together. On one thread a block of a few hundred
+// kilobytes of results is activated while it is in L2; several threads get four blocks
+// each, if a block is worth handing over, so that one who is held up holds up little.
+template <class T>
+index_t rows_of_block(const Kernels<T>& kernels, index_t rows, double work) {
+    constexpr index_t kMost = 192;  // kBlockRows of gemm.h
+    constexpr double kLeastWork = 2e5;
+    const int threads = num_threads();
+    if (threads == 1 || work < 2 * kLeastWork) {
+        return rows <= kMost + kMost / 2 ? rows : kMost;
+    }
+    const double most_blocks = std::min(4.0 * threads, work / kLeastWork);
+    const auto even = static_cast<index_t>(static_cast<double>(rows) / most_blocks) + 1;
+    const index_t tiles = (even + kernels.tile_rows - 1) / kernels.tile_rows;
+    return std::min({tiles * kernels.tile_rows, kMost, std::max<index_t>(rows, 1)});
+}
+
+// run(begin, rows) for all blocks of rows.
+template <class Run>
+void share_rows(index_t rows, index_t block, double work, const Run& run) {
+    if (block >= rows) {
+        run(index_t{0}, rows);
+        return;
+    }
+    parallel_for((rows + block - 1) / block, work,
+                 [&](index_t i) { run(i * block, std::min(block, rows - i * block)); });
+}
+
+// The right operand b (k, n) of a product of m rows, packed for all of its blocks of
+// rows, or null where that does not pay. Valid until the next call on this thread.
+template <class T>
+const T* pack(const Kernels<T>& kernels, const T* b, index_t step, bool transposed,
+              index_t k, index_t n, index_t m) {
+    // Beyond this the copy would be as good as a second network in memory; every block
+    // then packs what it needs, piece by piece.
+    constexpr index_t kMostBytes = 64 * 1024 * 1024;
+    constexpr index_t kPanels = 4;  // packed together
+    const index_t padded = (n + kernels.tile_cols - 1) / kernels.tile_cols;
+    const double bytes = area(k, padded * kernels.tile_cols) * sizeof(T);
+    if (!(transposed || kernels.pack_b_pays(m, n, k)) || bytes > kMostBytes) {
+        return nullptr;
+    }
+    struct Packed;
+    T* packed = static_cast<T*>(thread_space<Packed>(static_cast<std::size_t>(bytes)));
+    // A copied element costs about as much as 8 multiply-adds.
+    parallel_for((padded + kPanels - 1) / kPanels, 8.0 * area(k, n), [&](index_t i) {
+        kernels.pack_panels({b, step, transposed, k, n, i * kPanels,
+                             std::min((i + 1) * kPanels, padded), packed});
+    });
+    return packed;
+}
+
 }  // namespace
 
 template <class T>
@@ -55,8 +116,70 @@ void activate_elements(Activation activation, const T* z, T* a, index_t n) {
 template <class T>
 void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
                    Activation activation, MatrixView<T> a, MatrixView<T> derivative) {
-    kernel_table().kernels<T>().forward(
-        {x, w, b, activation, a, derivative, thread_workspace<T>()});
+    const auto& kernels = kernel_table().kernels<T>();
+    const double work = area(a.rows, a.cols) *
+                        (static_cast<double>(x.cols) + activation_cost<T>(activation));
+    const index_t block = rows_of_block(kernels, a.rows, work);
+    const T* packed = nullptr;
+    if (block < a.rows) {
+        packed = pack(kernels, w.data, w.stride, false, x.cols, a.cols, a.rows);
+    }
+    share_rows(a.rows, block, work, [&](index_t begin, index_t rows) {
+        T* d = derivative.data;
+        kernels.forward({rows_of(x, begin, rows),
+                         w,
+                         b,
+                         activation,
+                         rows_of(a, begin, rows),
+                         {d == nullptr ? d : d + begin * derivative.stride, rows,
+                          derivative.cols, derivative.stride},
+                         thread_workspace<T>(),
+                         packed});
+    });
+}
+
+template <class T>
+void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
+                          MatrixView<T> dx, const T* factor) {
+    const auto& kernels = kernel_table().kernels<T>();
+    const double work = area(dx.rows, dx.cols) * static_cast<double>(dz.cols + 1);
+    const index_t block = rows_of_block(kernels, dx.rows, work);
+    const T* packed = nullptr;
+    if (block < dx.rows) {
+        packed = pack(kernels, w.data, w.stride, true, dz.cols, dx.cols, dx.rows);
+    }
+    share_rows(dx.rows, block, work, [&](index_t begin, index_t rows) {
+        kernels.input_gradient({rows_of(dz, begin, rows), w, rows_of(dx, begin, rows),
+                                factor == nullptr ? factor : factor + begin * dx.stride,
+                                thread_workspace<T>(), packed});
+    });
+}
+
+template <class T>
+void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
+                           bool accumulate, T* w, T lr) {
+    const auto& kernels = kernel_table().kernels<T>();
+    const index_t n_in = x.cols;
+    const index_t n_out = dz.cols;
+    const double work = area(n_in, n_out) * static_cast<double>(x.rows + 1);
+    const index_t block = rows_of_block(kernels, n_in, work);
+    const T* packed = nullptr;
+    if (block < n_in) {
+        packed = pack(kernels, dz.data, dz.stride, false, x.rows, n_out, n_in);
+    }
+    share_rows(n_in, block, work, [&](index_t begin, index_t rows) {
+        const auto at = [&](T* matrix) {
+            return matrix == nullptr ? matrix : matrix + begin * n_out;
+        };
+        kernels.weight_gradient({{x.data + begin, x.rows, rows, x.stride},
+                                 dz,
+                                 at(dw),
+                                 accumulate,
+                                 thread_workspace<T>(),
+                                 packed,
+                                 at(w),
+                                 lr});
+    });
 }
 
 template <class T>
@@ -94,8 +217,13 @@ template <class T>
 void layer_backward(MatrixView<const T> x, MatrixView<const T> w, const T* dz,
                     MatrixView<T> dx, T* dw, T* db) {
     const MatrixView<const T> dz_view = {dz, x.rows, w.cols, w.cols};
-    kernel_table().kernels<T>().backward(
-        {x, w, dz_view, dw, db, dx, nullptr, false, thread_workspace<T>()});
+    if (dx.data != nullptr) {
+        layer_input_gradient<T>(dz_view, w, dx, nullptr);
+    }
+    layer_weight_gradient<T>(x, dz_view, dw, false, nullptr, T(0));
+    if (db != nullptr) {
+        kernel_table().kernels<T>().column_sums(dz_view, db, false);
+    }
 }
 
 template <class T>
@@ -121,6 +249,10 @@ void gradient_descent(MatrixView<T> param, MatrixView<const T> grad, T lr) {
                                              MatrixView<const T>, MatrixView<const T>, \
                                              T*);                                      \
     template void multiply<T>(MatrixView<const T>, MatrixView<const T>, T*);           \
+    template void layer_input_gradient<T>(MatrixView<const T>, MatrixView<const T>,    \
+                                          MatrixView<T>, const T*);                    \
+    template void layer_weight_gradient<T>(MatrixView<const T>, MatrixView<const T>,   \
+                                           T*, bool, T*, T);                           \
     template void layer_backward<T>(MatrixView<const T>, MatrixView<const T>,          \
                                     const T*, MatrixView<T>, T*, T*);                  \
     template void gradient_descent<T>(MatrixView<T>, MatrixView<const T>, T);

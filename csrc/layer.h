@@ -9,10 +9,24 @@ namespace siglin {
 template <class T>
 void activate_elements(Activation activation, const T* z, T* a, index_t n);
 
+// Each of these shares its work among the threads where there is enough. An element of
+// a result has the same bits however its rows are shared, so the cuts may follow the
+// number of threads.
+
 // a = activation(x @ w + b), and its derivative if derivative.data is given.
 template <class T>
 void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
                    Activation activation, MatrixView<T> a, MatrixView<T> derivative);
+
+// dx = (dz @ w.T) * factor; factor may be null, else it and dx are contiguous.
+template <class T>
+void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
+                          MatrixView<T> dx, const T* factor);
+
+// dw = x.T @ dz, or added to dw. With w, w -= lr * (that): see WeightGradientArgs.
+template <class T>
+void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
+                           bool accumulate, T* w, T lr);
 
 // dz = da * activation'(z), or from a where z.data is null. dz is contiguous.
 template <class T>

@@ -1,9 +1,12 @@
 #include "network.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "dispatch.h"
+#include "layer.h"
+#include "parallel.h"
 
 namespace siglin {
 namespace {
@@ -12,6 +15,19 @@ bool is_linear(Activation f) { return f == Activation::identity; }
 
 // Whether the loss starts from the last layer's pre-activations.
 bool from_logits(Loss loss) { return loss != Loss::squared_error; }
+
+// Whether |f(z)| <= 1.
+bool is_bounded(Activation f) {
+    return f == Activation::sigmoid || f == Activation::tanh || f == Activation::step;
+}
+
+double layer_work(const RowLayer& layer, index_t rows) {
+    return static_cast<double>(rows) * static_cast<double>(layer.n_out) *
+           (static_cast<double>(layer.n_in) + 8.0);
+}
+
+// NaN if either is.
+double larger(double a, double b) { return a >= b ? a : (b >= a ? b : a + b); }
 
 }  // namespace
 
@@ -29,17 +45,22 @@ NetworkPlan::NetworkPlan(const std::vector<index_t>& sizes,
     }
 }
 
+bool NetworkPlan::is_wide(index_t item_size) const {
+    // Weights that are themselves larger than half of L2 are better read by all threads
+    // at once than by each for its own rows.
+    constexpr index_t kWideBytes = 512 * 1024;
+    return n_params * item_size > kWideBytes;
+}
+
 index_t NetworkPlan::block_rows(index_t item_size) const {
     // A block's activations and derivatives should stay in a 512 kB L2 beside the
-    // packed weights; a multiple of 96 keeps the tiles of every target whole. Weights
-    // that are themselves larger than L2 are packed once a block, which 1024 rows
-    // repay.
+    // packed weights; a multiple of 96 keeps the tiles of every target whole. Wide
+    // weights are packed once a block, which 1024 rows repay.
     constexpr index_t kBudget = 256 * 1024;
-    constexpr index_t kWideBytes = 512 * 1024;
     constexpr index_t kWideRows = 1056;
     constexpr index_t kLeastRows = 96;
     constexpr index_t kMostRows = 4128;
-    if (n_params * item_size > kWideBytes) {
+    if (is_wide(item_size)) {
         return kWideRows;
     }
     index_t per_row = n_in();
@@ -48,6 +69,14 @@ index_t NetworkPlan::block_rows(index_t item_size) const {
     }
     const index_t rows = kBudget / (per_row * item_size) / kLeastRows * kLeastRows;
     return std::clamp(rows, kLeastRows, kMostRows);
+}
+
+index_t NetworkPlan::slots(index_t blocks, index_t item_size) const {
+    // Each slot is a vector of gradients that has to be cleared and added.
+    constexpr index_t kSmallBytes = 32 * 1024;
+    constexpr index_t kSmallSlots = 32;
+    constexpr index_t kSlots = 8;
+    return std::min(blocks, n_params * item_size <= kSmallBytes ? kSmallSlots : kSlots);
 }
 
 bool NetworkPlan::is_small() const {
@@ -70,31 +99,55 @@ NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows)
     : plan_(plan),
       small_(plan.is_small()),
       block_(std::min(plan.block_rows(sizeof(T)), std::max<index_t>(rows, 1))) {
-    index_t total = block_ * (plan.n_in() + plan.n_out());
-    index_t widest = 0;
     for (const auto& layer : plan.layers) {
-        total += 2 * block_ * layer.n_out;
-        widest = std::max(widest, layer.n_out);
         multiply_adds_per_row_ +=
             3.0 * static_cast<double>(layer.n_in) * static_cast<double>(layer.n_out) +
             16.0 * static_cast<double>(layer.n_out);
     }
-    total += 2 * block_ * widest;
-    space_ = Buffer<T>(total);
-    T* next = space_.data();
+    if (rows <= block_ || plan.is_wide(sizeof(T))) {
+        space_ = Buffer<T>(space_of_block());
+        arrays_ = arrays(space_.data());
+    } else {
+        const index_t slots = plan.slots((rows + block_ - 1) / block_, sizeof(T));
+        slot_grads_ = Buffer<T>(slots * plan.n_params);
+        slot_losses_.resize(static_cast<std::size_t>(slots));
+    }
+}
+
+template <class T>
+index_t NetworkRunner<T>::space_of_block() const {
+    index_t per_row = plan_.n_in() + plan_.n_out();
+    for (const auto& layer : plan_.layers) {
+        per_row += 3 * layer.n_out;
+    }
+    return block_ * per_row;
+}
+
+template <class T>
+BlockArrays<T> NetworkRunner<T>::arrays(T* space) const {
+    BlockArrays<T> block;
     const auto take = [&](index_t cols) {
-        T* p = next;
-        next += block_ * cols;
+        T* p = space;
+        space += block_ * cols;
         return p;
     };
-    x_ = take(plan.n_in());
-    t_ = take(plan.n_out());
-    for (const auto& layer : plan.layers) {
-        a_.push_back(take(layer.n_out));
-        d_.push_back(take(layer.n_out));
+    block.x = take(plan_.n_in());
+    block.t = take(plan_.n_out());
+    for (const auto& layer : plan_.layers) {
+        block.a.push_back(take(layer.n_out));
+        block.d.push_back(take(layer.n_out));
+        block.dz.push_back(take(layer.n_out));
     }
-    dz_[0] = take(widest);
-    dz_[1] = take(widest);
+    block.dz.back() = block.a.back();
+    return block;
+}
+
+// Arrays of this thread's own, for blocks that are shared.
+template <class T>
+BlockArrays<T> NetworkRunner<T>::thread_arrays() const {
+    struct Space;
+    const auto bytes = static_cast<std::size_t>(space_of_block()) * sizeof(T);
+    return arrays(static_cast<T*>(thread_space<Space>(bytes)));
 }
 
 template <class T>
@@ -110,8 +163,8 @@ const T* NetworkRunner<T>::bias(const T* params, std::size_t l) const {
 // Rows [begin, begin + rows) of the batch, gathered where they have an order of their
 // own.
 template <class T>
-Batch<T> NetworkRunner<T>::take_block(const Batch<T>& batch, index_t begin,
-                                      index_t rows) {
+Batch<T> NetworkRunner<T>::take_block(const BlockArrays<T>& to, const Batch<T>& batch,
+                                      index_t begin, index_t rows) const {
     Batch<T> block = {batch.x, batch.t, nullptr, rows};
     block.x.rows = rows;
     block.t.rows = rows;
@@ -119,91 +172,186 @@ Batch<T> NetworkRunner<T>::take_block(const Batch<T>& batch, index_t begin,
         block.x.data += begin * batch.x.stride;
         block.t.data += begin * batch.t.stride;
     }
-    const auto gather = [&](const MatrixView<const T>& from, T* to) {
+    const auto gather = [&](const MatrixView<const T>& from, T* at) {
         const auto bytes = static_cast<std::size_t>(from.cols) * sizeof(T);
         for (index_t i = 0; i < rows; ++i) {
             const index_t row = batch.order == nullptr ? i : batch.order[begin + i];
-            std::memcpy(to + i * from.cols, from.data + row * from.stride, bytes);
+            std::memcpy(at + i * from.cols, from.data + row * from.stride, bytes);
         }
-        return MatrixView<const T>{to, rows, from.cols, from.cols};
+        return MatrixView<const T>{at, rows, from.cols, from.cols};
     };
     if (batch.order != nullptr) {
-        block.x = gather(batch.x, x_);
+        block.x = gather(batch.x, to.x);
     }
     if (batch.order != nullptr || batch.t.stride != batch.t.cols) {
-        block.t = gather(block.t, t_);  // the loss wants one long row
+        block.t = gather(block.t, to.t);  // the loss wants one long row
     }
     return block;
 }
 
-// Leaves every layer's output in a_, and where training its derivative in d_. The last
-// layer's output is the pre-activation where the loss starts from it.
+// Leaves every layer's output in block.a, and where training its derivative in block.d.
+// The last layer's output is the pre-activation where the loss starts from it.
 template <class T>
-void NetworkRunner<T>::forward(const T* params, MatrixView<const T> x, bool training) {
-    const auto& kernels = kernel_table().kernels<T>();
-    T* workspace = thread_workspace<T>();
+void NetworkRunner<T>::forward(const BlockArrays<T>& block, const T* params,
+                               MatrixView<const T> x, bool training,
+                               const Progress* progress) const {
     const std::size_t last = plan_.layers.size() - 1;
     MatrixView<const T> input = x;
     for (std::size_t l = 0; l <= last; ++l) {
         const auto& layer = plan_.layers[l];
         const bool logits = l == last && training && from_logits(plan_.loss);
         const Activation f = logits ? Activation::identity : layer.activation;
-        T* d = training && !is_linear(f) ? d_[l] : nullptr;
-        kernels.forward({input,
-                         {weights(params, l), layer.n_in, layer.n_out, layer.n_out},
-                         bias(params, l),
-                         f,
-                         {a_[l], x.rows, layer.n_out, layer.n_out},
-                         {d, x.rows, layer.n_out, layer.n_out},
-                         workspace});
-        input = {a_[l], x.rows, layer.n_out, layer.n_out};
+        T* d = training && !is_linear(f) ? block.d[l] : nullptr;
+        layer_forward<T>(
+            input, {weights(params, l), layer.n_in, layer.n_out, layer.n_out},
+            bias(params, l), f, {block.a[l], x.rows, layer.n_out, layer.n_out},
+            {d, x.rows, layer.n_out, layer.n_out});
+        input = {block.a[l], x.rows, layer.n_out, layer.n_out};
+        if (progress != nullptr) {
+            (*progress)(layer_work(layer, x.rows));
+        }
+    }
+}
+
+template <class T>
+void NetworkRunner<T>::predict_block(const BlockArrays<T>& block, const T* params,
+                                     MatrixView<const T> x, MatrixView<T> out,
+                                     const Progress* progress) const {
+    const index_t n_out = plan_.n_out();
+    forward(block, params, x, false, progress);
+    T* a = block.a.back();
+    if (plan_.loss == Loss::cross_entropy) {
+        kernel_table().kernels<T>().softmax(a, x.rows, n_out);
+    }
+    for (index_t i = 0; i < x.rows; ++i) {
+        std::memcpy(out.data + i * out.stride, a + i * n_out,
+                    static_cast<std::size_t>(n_out) * sizeof(T));
+    }
+}
+
+// parallel_for over all blocks, in waves of some milliseconds with a call of progress
+// after each.
+template <class T>
+template <class Run>
+void NetworkRunner<T>::for_waves(index_t count, index_t rows_each,
+                                 const Progress& progress, const Run& run) const {
+    constexpr double kWaveWork = 5e8;  // 10 ms of one core
+    const double each = static_cast<double>(rows_each) * multiply_adds_per_row_;
+    const auto wave = static_cast<index_t>(
+        std::clamp(num_threads() * kWaveWork / each, 1.0, static_cast<double>(count)));
+    for (index_t begin = 0; begin < count; begin += wave) {
+        const index_t n = std::min(wave, count - begin);
+        const double work = each * static_cast<double>(n);
+        parallel_for(n, work, [&](index_t i) { run(begin + i); });
+        progress(work);
     }
 }
 
 template <class T>
 void NetworkRunner<T>::predict(const T* params, MatrixView<const T> x,
                                MatrixView<T> out, const Progress& progress) {
-    const auto& kernels = kernel_table().kernels<T>();
-    const std::size_t last = plan_.layers.size() - 1;
-    const index_t n_out = plan_.n_out();
-    for (index_t begin = 0; begin < x.rows; begin += block_) {
+    const index_t blocks = (x.rows + block_ - 1) / block_;
+    const auto run = [&](const BlockArrays<T>& arrays, index_t i,
+                         const Progress* between) {
+        const index_t begin = i * block_;
         const index_t rows = std::min(block_, x.rows - begin);
-        forward(params, {x.data + begin * x.stride, rows, x.cols, x.stride}, false);
-        if (plan_.loss == Loss::cross_entropy) {
-            kernels.softmax(a_[last], rows, n_out);
+        predict_block(
+            arrays, params, {x.data + begin * x.stride, rows, x.cols, x.stride},
+            {out.data + begin * out.stride, rows, out.cols, out.stride}, between);
+    };
+    if (space_.data() != nullptr) {
+        for (index_t i = 0; i < blocks; ++i) {
+            run(arrays_, i, &progress);
         }
-        for (index_t i = 0; i < rows; ++i) {
-            std::memcpy(out.data + (begin + i) * out.stride, a_[last] + i * n_out,
-                        static_cast<std::size_t>(n_out) * sizeof(T));
-        }
-        progress(static_cast<double>(rows) * multiply_adds_per_row_);
+        return;
     }
+    for_waves(blocks, block_, progress,
+              [&](index_t i) { run(thread_arrays(), i, nullptr); });
 }
 
+// The most that a step of size 1 changes a parameter by: |x.T @ dz| with |x| and |dz|
+// at their largest. NaN or infinite if one of them is.
 template <class T>
-void NetworkRunner<T>::backward(const T* params, T* grads, MatrixView<const T> x,
-                                index_t rows, bool accumulate) {
+double NetworkRunner<T>::most_change(const BlockArrays<T>& block,
+                                     const Batch<T>& batch) const {
     const auto& kernels = kernel_table().kernels<T>();
-    T* workspace = thread_workspace<T>();
-    const T* dz = a_.back();
-    for (std::size_t l = plan_.layers.size(); l-- > 0;) {
+    double most = 0;
+    double input = 1;  // b's
+    for (index_t i = 0; i < batch.rows; ++i) {
+        input = larger(
+            input, kernels.largest(batch.x.data + i * batch.x.stride, batch.x.cols));
+    }
+    for (std::size_t l = 0; l < plan_.layers.size(); ++l) {
+        const auto& layer = plan_.layers[l];
+        const index_t count = batch.rows * layer.n_out;
+        most =
+            larger(most, input * static_cast<double>(batch.rows) *
+                             static_cast<double>(kernels.largest(block.dz[l], count)));
+        input = 1;
+        if (!is_bounded(layer.activation) && l + 1 < plan_.layers.size()) {
+            input = larger(input, kernels.largest(block.a[l], count));
+        }
+    }
+    return most;
+}
+
+// The summed loss of the rows; with grads, scale times its gradient.
+template <class T>
+double NetworkRunner<T>::block_loss(const BlockArrays<T>& block, const T* params,
+                                    T* grads, const Batch<T>& batch, T scale,
+                                    bool accumulate, const Progress* progress,
+                                    Descent<T>* descent) const {
+    const auto& kernels = kernel_table().kernels<T>();
+    const index_t rows = batch.rows;
+    const std::size_t count = plan_.layers.size();
+    forward(block, params, batch.x, true, progress);
+    const T* derivative =
+        is_linear(plan_.layers.back().activation) ? nullptr : block.d.back();
+    const double loss =
+        kernels.loss_gradient({plan_.loss, block.a.back(), derivative, batch.t.data,
+                               rows, plan_.n_out(), scale, grads != nullptr});
+    if (grads == nullptr) {
+        return loss;
+    }
+    for (std::size_t l = count; l-- > 1;) {
+        const auto& layer = plan_.layers[l];
+        layer_input_gradient<T>(
+            {block.dz[l], rows, layer.n_out, layer.n_out},
+            {weights(params, l), layer.n_in, layer.n_out, layer.n_out},
+            {block.dz[l - 1], rows, layer.n_in, layer.n_in},
+            is_linear(plan_.layers[l - 1].activation) ? nullptr : block.d[l - 1]);
+        if (progress != nullptr) {
+            (*progress)(layer_work(layer, rows));
+        }
+    }
+    const bool descends =
+        descent != nullptr && std::isfinite(loss) &&
+        descent->allows(static_cast<double>(descent->lr) * most_change(block, batch));
+    for (std::size_t l = 0; l < count; ++l) {
         const auto& layer = plan_.layers[l];
         const MatrixView<const T> input =
-            l == 0 ? x : MatrixView<const T>{a_[l - 1], rows, layer.n_in, layer.n_in};
-        T* dx = l == 0 ? nullptr : dz_[l % 2];
-        const T* factor =
-            l == 0 || is_linear(plan_.layers[l - 1].activation) ? nullptr : d_[l - 1];
-        kernels.backward({input,
-                          {weights(params, l), layer.n_in, layer.n_out, layer.n_out},
-                          {dz, rows, layer.n_out, layer.n_out},
-                          grads + layer.w,
-                          layer.b >= 0 ? grads + layer.b : nullptr,
-                          {dx, rows, layer.n_in, layer.n_in},
-                          factor,
-                          accumulate,
-                          workspace});
-        dz = dx;
+            l == 0 ? batch.x
+                   : MatrixView<const T>{block.a[l - 1], rows, layer.n_in, layer.n_in};
+        const MatrixView<const T> dz = {block.dz[l], rows, layer.n_out, layer.n_out};
+        layer_weight_gradient<T>(input, dz, grads + layer.w, accumulate,
+                                 descends ? descent->params + layer.w : nullptr,
+                                 descends ? descent->lr : T(0));
+        if (layer.b >= 0) {
+            kernels.column_sums(dz, grads + layer.b, accumulate);
+            if (descends) {
+                gradient_descent<T>(
+                    {descent->params + layer.b, 1, layer.n_out, layer.n_out},
+                    {grads + layer.b, 1, layer.n_out, layer.n_out}, descent->lr);
+            }
+        }
+        if (progress != nullptr && !descends) {
+            (*progress)(layer_work(layer, rows));
+        }
     }
+    if (descends) {
+        descent->done = true;
+    }
+    return loss;
 }
 
 template <class T>
@@ -252,7 +400,7 @@ double NetworkRunner<T>::neuron_loss(const T* params, T* grads, const Batch<T>& 
 
 template <class T>
 double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
-                              const Progress& progress) {
+                              const Progress& progress, Descent<T>* descent) {
     const auto& kernels = kernel_table().kernels<T>();
     if (batch.rows == 1 && grads != nullptr && small_) {
         const index_t row = batch.order == nullptr ? 0 : batch.order[0];
@@ -260,26 +408,60 @@ double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
         return kernels.row_loss_gradient(
             {plan_.layers.data(), static_cast<index_t>(plan_.layers.size()), plan_.loss,
              params, grads, batch.x.data + row * batch.x.stride,
-             batch.t.data + row * batch.t.stride, a_[0]});
+             batch.t.data + row * batch.t.stride, arrays_.a[0]});
     }
     if (grads != nullptr && plan_.is_neuron(batch.rows)) {
         progress(static_cast<double>(batch.rows) * multiply_adds_per_row_);
         return neuron_loss(params, grads, batch);
     }
+    if (space_.data() == nullptr) {
+        return shared_loss(params, grads, batch, progress);
+    }
     const T scale = T(1) / static_cast<T>(batch.rows);
     double total = 0;
     for (index_t begin = 0; begin < batch.rows; begin += block_) {
         const index_t rows = std::min(block_, batch.rows - begin);
-        const Batch<T> block = take_block(batch, begin, rows);
-        forward(params, block.x, true);
-        const T* derivative =
-            is_linear(plan_.layers.back().activation) ? nullptr : d_.back();
-        total += kernels.loss_gradient({plan_.loss, a_.back(), derivative, block.t.data,
-                                        rows, plan_.n_out(), scale, grads != nullptr});
-        if (grads != nullptr) {
-            backward(params, grads, block.x, rows, begin > 0);
+        const bool last = begin + rows == batch.rows;
+        total += block_loss(arrays_, params, grads,
+                            take_block(arrays_, batch, begin, rows), scale, begin > 0,
+                            &progress, last && begin == 0 ? descent : nullptr);
+    }
+    return total / static_cast<double>(batch.rows);
+}
+
+// Blocks on several threads. Slot s sums the blocks from s * blocks / slots on, in
+// order; then the slots are added in order.
+template <class T>
+double NetworkRunner<T>::shared_loss(const T* params, T* grads, const Batch<T>& batch,
+                                     const Progress& progress) {
+    const T scale = T(1) / static_cast<T>(batch.rows);
+    const index_t blocks = (batch.rows + block_ - 1) / block_;
+    const index_t slots = plan_.slots(blocks, sizeof(T));
+    for_waves(slots, (batch.rows + slots - 1) / slots, progress, [&](index_t slot) {
+        const BlockArrays<T> arrays = thread_arrays();
+        T* sums = grads == nullptr ? grads : slot_grads_.data() + slot * plan_.n_params;
+        double loss = 0;
+        const index_t first = slot * blocks / slots;
+        for (index_t i = first; i < (slot + 1) * blocks / slots; ++i) {
+            const index_t begin = i * block_;
+            const index_t rows = std::min(block_, batch.rows - begin);
+            loss +=
+                block_loss(arrays, params, sums, take_block(arrays, batch, begin, rows),
+                           scale, i > first, nullptr, nullptr);
         }
-        progress(static_cast<double>(rows) * multiply_adds_per_row_);
+        slot_losses_[static_cast<std::size_t>(slot)] = loss;
+    });
+    double total = 0;
+    for (index_t slot = 0; slot < slots; ++slot) {
+        total += slot_losses_[static_cast<std::size_t>(slot)];
+        if (grads != nullptr) {
+            const T* sums = slot_grads_.data() + slot * plan_.n_params;
+            if (slot == 0) {
+                std::copy_n(sums, plan_.n_params, grads);
+            } else {
+                kernel_table().kernels<T>().add_to(sums, grads, plan_.n_params);
+            }
+        }
     }
     return total / static_cast<double>(batch.rows);
 }

@@ -23,6 +23,10 @@ struct NetworkPlan {
     // Rows that go through all layers together: from the shapes alone, so that the sums
     // over rows have the same order whatever else happens.
     index_t block_rows(index_t item_size) const;
+    // Whether a block's work is shared layer by layer; else blocks are shared.
+    bool is_wide(index_t item_size) const;
+    // How many sums of gradients the blocks of a batch are shared into.
+    index_t slots(index_t blocks, index_t item_size) const;
     // Whether one row alone takes the path of kernels/row.h.
     bool is_small() const;
     // Whether a batch of so many rows takes the path of kernels/neuron.h.
@@ -43,10 +47,34 @@ struct Batch {
     index_t rows;
 };
 
-// Called between blocks with the multiply-adds done since; may throw to stop.
+// Called between pieces of work with the multiply-adds done since; may throw to stop.
 using Progress = std::function<void(double)>;
 
-// The arrays of one block of rows, allocated once.
+// Lets a step of gradient descent subtract its gradients as it finds them, in the one
+// pass that makes them: `allows` says whether every parameter stays finite if none
+// changes by more than `most`. It is asked before the first changes.
+template <class T>
+struct Descent {
+    T* params;
+    T lr;
+    std::function<bool(double most)> allows;
+    bool done = false;  // whether the parameters are the new ones
+};
+
+// The arrays of one block of rows.
+template <class T>
+struct BlockArrays {
+    T* x;  // gathered rows
+    T* t;
+    // Layer by layer: outputs, derivatives, and the gradients of the pre-activations.
+    // The last outputs become the last gradients.
+    std::vector<T*> a;
+    std::vector<T*> d;
+    std::vector<T*> dz;
+};
+
+// Losses and predictions of batches. Allocates in its constructor, and for blocks that
+// are shared among threads once on each.
 template <class T>
 class NetworkRunner {
   public:
@@ -63,34 +91,47 @@ class NetworkRunner {
     // Does once what every later call of loss with this batch needs.
     void prepare(const Batch<T>& batch);
 
-    // The mean over the rows of the loss; with grads, its gradient (n_params).
+    // The mean over the rows of the loss; with grads, its gradient (n_params). With a
+    // descent that comes out done, grads holds nothing of use.
     double loss(const T* params, T* grads, const Batch<T>& batch,
-                const Progress& progress);
+                const Progress& progress, Descent<T>* descent = nullptr);
 
   private:
     const T* weights(const T* params, std::size_t l) const;
     const T* bias(const T* params, std::size_t l) const;
     void store_by_columns(const Batch<T>& batch);
     double neuron_loss(const T* params, T* grads, const Batch<T>& batch);
-    Batch<T> take_block(const Batch<T>& batch, index_t begin, index_t rows);
-    void forward(const T* params, MatrixView<const T> x, bool training);
-    void backward(const T* params, T* grads, MatrixView<const T> x, index_t rows,
-                  bool accumulate);
+    index_t space_of_block() const;
+    BlockArrays<T> arrays(T* space) const;
+    BlockArrays<T> thread_arrays() const;
+    Batch<T> take_block(const BlockArrays<T>& to, const Batch<T>& batch, index_t begin,
+                        index_t rows) const;
+    void forward(const BlockArrays<T>& block, const T* params, MatrixView<const T> x,
+                 bool training, const Progress* progress) const;
+    void predict_block(const BlockArrays<T>& block, const T* params,
+                       MatrixView<const T> x, MatrixView<T> out,
+                       const Progress* progress) const;
+    double block_loss(const BlockArrays<T>& block, const T* params, T* grads,
+                      const Batch<T>& rows, T scale, bool accumulate,
+                      const Progress* progress, Descent<T>* descent) const;
+    template <class Run>
+    void for_waves(index_t count, index_t rows_each, const Progress& progress,
+                   const Run& run) const;
+    double most_change(const BlockArrays<T>& block, const Batch<T>& rows) const;
+    double shared_loss(const T* params, T* grads, const Batch<T>& batch,
+                       const Progress& progress);
 
     const NetworkPlan& plan_;
     bool small_;
     index_t block_;
     double multiply_adds_per_row_ = 0;
     Buffer<T> space_;
-    T* x_ = nullptr;  // gathered rows
-    T* t_ = nullptr;
-    // Layer by layer, outputs and then derivatives (where an activation has one), one
-    // after the other from a_[0] on. The last outputs become dz.
-    std::vector<T*> a_;
-    std::vector<T*> d_;
-    T* dz_[2] = {nullptr, nullptr};
+    BlockArrays<T> arrays_;
     Buffer<T> columns_;  // of one neuron: x by columns, then t
     bool prepared_ = false;
+    // Of blocks that are shared among threads: gradients and losses, slot by slot.
+    Buffer<T> slot_grads_;
+    std::vector<double> slot_losses_;
 };
 
 extern template class NetworkRunner<float>;

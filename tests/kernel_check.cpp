@@ -120,6 +120,21 @@ void check_activations(const Kernels<T>& kernels) {
            "sigmoid of special values");
 }
 
+// The right operand b (k, n), or its transpose, as pack_panels leaves it; packed in two
+// calls, as two threads would.
+template <class T>
+std::vector<T> packed(const Kernels<T>& kernels, const T* b, index_t step,
+                      bool transposed, index_t k, index_t n) {
+    const index_t panels = (n + kernels.tile_cols - 1) / kernels.tile_cols;
+    std::vector<T> to(static_cast<std::size_t>(panels * kernels.tile_cols * k) + 1);
+    for (const bool first : {true, false}) {
+        const index_t begin = first ? 0 : panels / 2;
+        const index_t end = first ? panels / 2 : panels;
+        kernels.pack_panels({b, step, transposed, k, n, begin, end, to.data()});
+    }
+    return to;
+}
+
 template <class T>
 void check_layer(const Kernels<T>& kernels, T* workspace, index_t m, index_t k,
                  index_t n) {
@@ -150,6 +165,19 @@ void check_layer(const Kernels<T>& kernels, T* workspace, index_t m, index_t k,
         }
     }
     expect(ok, "forward", m, k, n);
+    if (k > 0) {
+        const auto panels = packed(kernels, w.data(), n, false, k, n);
+        std::vector<T> again = a;
+        kernels.forward({{x.data(), m, k, k},
+                         {w.data(), k, n, n},
+                         b.data(),
+                         Activation::sigmoid,
+                         {again.data(), m, n, n},
+                         {nullptr, m, n, n},
+                         workspace,
+                         panels.data()});
+        expect(again == a, "forward, packed", m, k, n);
+    }
     // A row alone has the bits it has in the batch.
     std::vector<T> row(static_cast<std::size_t>(n) + 1);
     for (index_t i = 0; i < m; i += 7) {
@@ -170,15 +198,46 @@ void check_layer(const Kernels<T>& kernels, T* workspace, index_t m, index_t k,
     std::vector<T> dw(static_cast<std::size_t>(k * n) + 1, T(7));
     std::vector<T> db(static_cast<std::size_t>(n) + 1, T(7));
     for (const bool accumulate : {false, true}) {
-        kernels.backward({{x.data(), m, k, k},
-                          {w.data(), k, n, n},
-                          {dz.data(), m, n, n},
-                          dw.data(),
-                          db.data(),
-                          {dx.data(), m, k, k},
-                          factor.data(),
-                          accumulate,
-                          workspace});
+        const auto panels = packed(kernels, dz.data(), n, false, m, n);
+        // w -= 0.5 * (what dw becomes), with the same bits.
+        std::vector<T> descended = w;
+        std::vector<T> sums = dw;
+        kernels.weight_gradient({{x.data(), m, k, k},
+                                 {dz.data(), m, n, n},
+                                 sums.data(),
+                                 accumulate,
+                                 workspace,
+                                 accumulate && m > 0 ? panels.data() : nullptr,
+                                 descended.data(),
+                                 T(0.5)});
+        kernels.input_gradient({{dz.data(), m, n, n},
+                                {w.data(), k, n, n},
+                                {dx.data(), m, k, k},
+                                factor.data(),
+                                workspace});
+        kernels.weight_gradient({{x.data(), m, k, k},
+                                 {dz.data(), m, n, n},
+                                 dw.data(),
+                                 accumulate,
+                                 workspace});
+        kernels.column_sums({dz.data(), m, n, n}, db.data(), accumulate);
+        ok = true;
+        for (index_t i = 0; i < k * n; ++i) {
+            // Halving is exact, so one rounding or two come to the same.
+            ok = ok && descended[i] == w[i] - T(0.5) * dw[i];
+        }
+        expect(ok, "descent", m, k, n);
+        if (n > 0) {
+            const auto transposed = packed(kernels, w.data(), n, true, n, k);
+            std::vector<T> again = dx;
+            kernels.input_gradient({{dz.data(), m, n, n},
+                                    {w.data(), k, n, n},
+                                    {again.data(), m, k, k},
+                                    factor.data(),
+                                    workspace,
+                                    transposed.data()});
+            expect(again == dx, "input gradient, packed", m, k, n);
+        }
         const double times = accumulate ? 2 : 1;
         ok = dw[k * n] == T(7) && db[n] == T(7) && dx[m * k] == T(7);
         for (index_t p = 0; p < k; ++p) {
@@ -271,6 +330,24 @@ void check_single_passes(const Kernels<T>& kernels, index_t rows, index_t n_in) 
 template <class T>
 void check_updates(const Kernels<T>& kernels) {
     for (index_t n = 0; n <= 40; ++n) {
+        auto most = numbers<T>(n);
+        const T bound = kernels.largest(most.data(), n);
+        bool is_largest = n == 0 ? bound == 0 : false;
+        for (index_t i = 0; i < n; ++i) {
+            is_largest = is_largest || std::fabs(most[i]) == bound;
+            expect(std::fabs(most[i]) <= bound, "largest", n, i);
+            auto bad = most;
+            bad[i] = -std::numeric_limits<T>::quiet_NaN();
+            expect(std::isnan(kernels.largest(bad.data(), n)), "largest of NaN", n, i);
+        }
+        expect(is_largest, "largest", n);
+        auto sum = most;
+        kernels.add_to(most.data(), sum.data(), n);
+        bool doubled = sum[n] == most[n];
+        for (index_t i = 0; i < n; ++i) {
+            doubled = doubled && sum[i] == 2 * most[i];
+        }
+        expect(doubled, "add_to", n);
         const auto before = numbers<T>(n);
         auto grad = numbers<T>(n);
         std::vector<T> zero(static_cast<std::size_t>(n) + 1);
@@ -343,7 +420,9 @@ void check(const KernelTable& table) {
             }
         }
     }
-    check_layer(kernels, workspace, 130, 300, 70);   // packed, two blocks of depth
+    check_layer(kernels, workspace, 130, 500, 70);   // packed, two blocks of depth
+    check_layer(kernels, workspace, 500, 30, 400);   // the same in the gradients
+    check_layer(kernels, workspace, 1, 400, 150);    // one row, many columns
     check_layer(kernels, workspace, 205, 40, 1030);  // more than a block of columns
     for (const index_t rows : {1, 2, 15, 16, 17, 150}) {
         for (const index_t n_in : {1, 2, 4, 31, 64}) {

@@ -15,14 +15,14 @@ from test_update import make, multiply_add
 
 Array = npt.NDArray[Any]
 
-DEPTH = 256  # gemm.h's kDepth: chains longer than this are cut into equal parts
+DEPTH = 384  # gemm.h's kDepth: chains longer than this are cut into equal parts
 
 # Each crosses a border: of a vector (4, 8, 16), of tiles of 6 and 12 rows and of 8, 16
 # and 32 columns, of blocks of depth, of packing, of blocks of 512 and 1024 columns.
 SHAPES = [
     (1, 1, 1),
     (1, 255, 3),
-    (5, 256, 17),
+    (5, 384, 17),
     (11, 257, 31),
     (13, 512, 33),
     (25, 513, 15),
@@ -71,7 +71,7 @@ def chains(target: str, x: Array, w: Array, b: Array | None) -> Array:
     return total
 
 
-@pytest.mark.parametrize("k", [1, 2, 7, 48, 49, 255, 256, 257, 511, 512, 513, 769])
+@pytest.mark.parametrize("k", [1, 2, 7, 48, 49, 383, 384, 385, 767, 768, 769, 1153])
 def test_sums_have_the_documented_order(
     target: str, dtype: np.dtype[Any], k: int, rng: np.random.Generator
 ) -> None:

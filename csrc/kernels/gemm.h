@@ -6,9 +6,9 @@
 // from the bias or 0, the others from 0 and added in order. So a row has the same bits
 // alone and in any batch, and with any tile, packing or cache block.
 //
-// c is updated block by block in memory rather than in an epilogue in registers: an
-// activation over a whole block in L1 or L2 keeps all its vectors full where n is 1, 3
-// or 10, and twelve accumulators leave no registers for an exponential.
+// The epilogue in registers stores the sums, adds them to c, or descends: w -= lr * c.
+// Activations are no epilogue: over whole rows in L1 or L2 their vectors are full where
+// n is 1, 3 or 10, and twelve accumulators leave no registers for an exponential.
 #pragma once
 
 #include "../kernel_table.h"
@@ -17,8 +17,9 @@
 namespace siglin::SIGLIN_TARGET {
 namespace {
 
-// kDepth: a packed panel of b is 256 * 64 bytes = 16 kB on AVX2, half of a 32 kB L1.
-inline constexpr index_t kDepth = 256;
+// A packed panel of b is kDepth * 64 bytes = 24 kB on AVX2, of a 32 kB L1: 1024-cubes
+// take 1 to 3 % less than with 256, where c is read and written more often, and no more
+// than with 512.
 inline constexpr int kTileVecs = 2;
 template <class T>
 inline constexpr index_t kTileCols = kTileVecs * kLanes<T>;
@@ -47,9 +48,17 @@ struct Product {
     bool b_transposed;
     T* c;  // c[i, j] = c[i * c_row + j]
     index_t c_row;
-    const T* bias;    // n, or null
-    bool accumulate;  // c + a @ b instead of bias + a @ b
+    const T* bias = nullptr;    // n, or null
+    bool accumulate = false;    // c + a @ b instead of bias + a @ b
+    const T* packed = nullptr;  // all of b, packed; b itself is then not read
+    // With w, w[i, j] -= lr * (what c would be), at c's place in a matrix like c. c is
+    // only written between blocks of depth, and may be null where there is one.
+    T* w = nullptr;
+    T lr = 0;
 };
+
+// What a tile does with its sums.
+enum class Finish : int { store, add, descend, add_and_descend };
 
 // One tile: kRows x kVecs vectors of c, the last vector with `lanes` where kMasked.
 template <class T>
@@ -63,17 +72,40 @@ struct TileArgs {
     T* c;
     index_t c_row;
     const T* bias;
-    bool add;
+    Finish finish;
+    T* w;
+    T lr;
     Lanes<T> lanes;
 };
 
 template <class T, int kRows, int kVecs, bool kMasked>
 void tile(const TileArgs<T>& args) {
     constexpr int L = kLanes<T>;
+    // Copies: after a store the compiler would read each again.
+    const Finish finish = args.finish;
+    const Lanes<T> lanes = args.lanes;
+    const index_t c_row = args.c_row;
+    T* const c = args.c;
     const auto load_vec = [&](const T* p, int v) SIGLIN_LAMBDA_INLINE {
-        return kMasked && v == kVecs - 1 ? load(p + v * L, args.lanes)
-                                         : load(p + v * L);
+        return kMasked && v == kVecs - 1 ? load(p + v * L, lanes) : load(p + v * L);
     };
+    const auto store_vec = [&](T* p, int v, Vec<T> value) SIGLIN_LAMBDA_INLINE {
+        if (kMasked && v == kVecs - 1) {
+            store(p + v * L, value, lanes);
+        } else {
+            store(p + v * L, value);
+        }
+    };
+    // The tile's place in a c or w that is not in L2 arrives while the sums are made
+    // (1024-cube, float32: 80 % of the peak without, 87 % with).
+    T* const to = finish >= Finish::descend ? args.w : c;
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 16
+        for (int v = 0; v < kVecs; v += 64 / kVecBytes) {
+            __builtin_prefetch(to + i * c_row + v * L, 1);
+        }
+    }
     Vec<T> acc[kRows][kVecs];
 #pragma GCC unroll 16
     for (int v = 0; v < kVecs; ++v) {
@@ -108,22 +140,27 @@ void tile(const TileArgs<T>& args) {
         a += a_step;
         b += b_step;
     }
+    const auto for_each_vec = [&](auto visit) SIGLIN_LAMBDA_INLINE {
 #pragma GCC unroll 16
-    for (int i = 0; i < kRows; ++i) {
+        for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 16
-        for (int v = 0; v < kVecs; ++v) {
-            T* c = args.c + i * args.c_row;
-            Vec<T> value = acc[i][v];
-            if (args.add) {
-                value = load_vec(c, v) + value;
-            }
-            if (kMasked && v == kVecs - 1) {
-                store(c + v * L, value, args.lanes);
-            } else {
-                store(c + v * L, value);
+            for (int v = 0; v < kVecs; ++v) {
+                visit(i * c_row, v, acc[i][v]);
             }
         }
+    };
+    if (finish == Finish::add || finish == Finish::add_and_descend) {
+        for_each_vec([&](index_t row, int v, Vec<T>& sums)
+                         SIGLIN_LAMBDA_INLINE { sums = load_vec(c + row, v) + sums; });
     }
+    if (finish >= Finish::descend) {
+        const Vec<T> minus_lr = broadcast(-args.lr);
+        for_each_vec([&](index_t row, int v, Vec<T>& sums) SIGLIN_LAMBDA_INLINE {
+            sums = fma(minus_lr, sums, load_vec(to + row, v));
+        });
+    }
+    for_each_vec([&](index_t row, int v, Vec<T>& sums)
+                     SIGLIN_LAMBDA_INLINE { store_vec(to + row, v, sums); });
 }
 
 template <class T>
@@ -179,33 +216,72 @@ void pack_b(const T* b, index_t step, index_t k, index_t n, T* packed) {
     }
 }
 
-// The same from b transposed. A vector of the panel is gathered lane by lane and stored
-// whole; going along the rows of b instead would store lane by lane.
+// The same from b transposed, a square of vectors at a time.
 template <class T>
 void pack_b_transposed(const T* b, index_t step, index_t k, index_t n, T* packed) {
     constexpr index_t W = kTileCols<T>;
+    constexpr int L = kLanes<T>;
     for (index_t j = 0; j < n; j += W, packed += k * W) {
         for (int v = 0; v < kTileVecs; ++v) {
-            const index_t first = j + v * kLanes<T>;
-            const index_t lanes = n - first < kLanes<T> ? n - first : kLanes<T>;
-            T* to = packed + v * kLanes<T>;
-            if (lanes == kLanes<T>) {
-                const T* from = b + first * step;
-                for (index_t p = 0; p < k; ++p) {
-                    Vec<T> column;
+            const index_t first = j + v * L;
+            const index_t left = n - first;
+            const T* from = b + first * step;
+            T* to = packed + v * L;
+            index_t p = 0;
+            if (left >= L) {
+                for (; p + L <= k; p += L) {
+                    Vec<T> square[L];
 #pragma GCC unroll 16
-                    for (int q = 0; q < kLanes<T>; ++q) {
-                        column[q] = from[q * step + p];
+                    for (int q = 0; q < L; ++q) {
+                        square[q] = load(from + q * step + p);
                     }
-                    store(to + p * W, column);
-                }
-                continue;
-            }
-            for (index_t p = 0; p < k; ++p) {
-                for (index_t q = 0; q < kLanes<T>; ++q) {
-                    to[p * W + q] = q < lanes ? b[(first + q) * step + p] : T(0);
+                    transpose<T>(square);
+#pragma GCC unroll 16
+                    for (int q = 0; q < L; ++q) {
+                        store(to + (p + q) * W, square[q]);
+                    }
                 }
             }
+            for (; p < k; ++p) {
+                for (index_t q = 0; q < L; ++q) {
+                    to[p * W + q] = q < left ? from[q * step + p] : T(0);
+                }
+            }
+        }
+    }
+}
+
+// One panel of kTileRows rows, step by step, from rows that are contiguous: squares of
+// vectors, transposed.
+template <class T>
+void pack_rows(const T* from, index_t a_row, index_t k, T* to) {
+    constexpr int L = kLanes<T>;
+    index_t p = 0;
+    for (; p + L <= k; p += L) {
+#pragma GCC unroll 16
+        for (int first = 0; first < kTileRows; first += L) {
+            Vec<T> square[L] = {};
+#pragma GCC unroll 16
+            for (int q = 0; q < L; ++q) {
+                if (first + q < kTileRows) {
+                    square[q] = load(from + (first + q) * a_row + p);
+                }
+            }
+            transpose<T>(square);
+#pragma GCC unroll 16
+            for (int q = 0; q < L; ++q) {
+                T* place = to + (p + q) * kTileRows + first;
+                if (first + L <= kTileRows) {
+                    store(place, square[q]);
+                } else {
+                    store(place, square[q], first_lanes<T>(kTileRows % L));
+                }
+            }
+        }
+    }
+    for (; p < k; ++p) {
+        for (index_t q = 0; q < kTileRows; ++q) {
+            to[p * kTileRows + q] = from[q * a_row + p];
         }
     }
 }
@@ -214,16 +290,25 @@ void pack_b_transposed(const T* b, index_t step, index_t k, index_t n, T* packed
 template <class T>
 void pack_a(const T* a, index_t a_row, index_t a_step, index_t m, index_t k,
             T* packed) {
-    for (index_t i = 0; i < m; i += kTileRows, packed += k * kTileRows) {
+    index_t i = 0;
+    if (a_row == 1) {
+        // Along the steps, whose elements touch: their distance may be a power of two,
+        // and each panel on its own would find its lines gone from L1.
+        const index_t whole = m / kTileRows * kTileRows;
+        for (index_t p = 0; p < k; ++p) {
+            T* to = packed + p * kTileRows;
+            for (index_t q = 0; q < whole; q += kTileRows, to += k * kTileRows) {
+                __builtin_memcpy(to, a + p * a_step + q, kTileRows * sizeof(T));
+            }
+        }
+        i = whole;
+        packed += whole * k;
+    }
+    for (; i < m; i += kTileRows, packed += k * kTileRows) {
         const index_t rows = m - i < kTileRows ? m - i : kTileRows;
         const T* from = a + i * a_row;
-        if (rows == kTileRows) {
-            for (index_t p = 0; p < k; ++p) {
-#pragma GCC unroll 16
-                for (index_t q = 0; q < kTileRows; ++q) {
-                    packed[p * kTileRows + q] = from[p * a_step + q * a_row];
-                }
-            }
+        if (rows == kTileRows && a_step == 1) {
+            pack_rows(from, a_row, k, packed);
         } else {
             for (index_t p = 0; p < k; ++p) {
                 for (index_t q = 0; q < rows; ++q) {
@@ -247,43 +332,69 @@ struct Block {
 };
 
 template <class T>
-void multiply_block(const Block<T>& block, index_t m, index_t n, index_t k, T* c,
-                    index_t c_row, const T* bias, bool add) {
+void multiply_block(const Block<T>& block, const TileArgs<T>& start, index_t m,
+                    index_t n) {
     constexpr index_t W = kTileCols<T>;
-    TileArgs<T> args = {k,       nullptr,      block.a_row,      block.a_step,
-                        block.b, block.b_step, nullptr,          c_row,
-                        bias,    add,          first_lanes<T>(0)};
+    TileArgs<T> args = start;
+    args.a_row = block.a_row;
+    args.a_step = block.a_step;
+    args.b = block.b;
+    args.b_step = block.b_step;
     for (index_t j = 0; j < n; j += W) {
         const index_t cols = n - j < W ? n - j : W;
         const TileFunction<T>* tiles = tiles_for<T>(cols);
         args.lanes = first_lanes<T>(cols % kLanes<T>);
         args.a = block.a;
-        args.c = c + j;
+        args.c = start.c + j;
+        args.w = start.w + j;
         index_t i = 0;
         for (; i + kTileRows <= m; i += kTileRows) {
             tiles[kTileRows - 1](args);
             args.a += block.a_panel;
-            args.c += kTileRows * c_row;
+            args.c += kTileRows * args.c_row;
+            args.w += kTileRows * args.c_row;
         }
         if (i < m) {
             tiles[m - i - 1](args);
         }
         args.b += block.b_panel;
-        args.bias = bias == nullptr ? nullptr : args.bias + W;
+        args.bias = args.bias == nullptr ? nullptr : args.bias + W;
     }
 }
 
+// What the tiles of block d of the depth do with their sums, and whether they start
+// from the bias.
 template <class T>
-void fill_rows(const Product<T>& q) {
-    for (index_t i = 0; i < q.m; ++i) {
+Finish finish_of(const Product<T>& q, index_t d, index_t depth_blocks) {
+    const bool add = d > 0 || q.accumulate;
+    if (q.w != nullptr && d == depth_blocks - 1) {
+        return add ? Finish::add_and_descend : Finish::descend;
+    }
+    return add ? Finish::add : Finish::store;
+}
+template <class T>
+bool has_bias(const Product<T>& q, index_t d) {
+    return q.bias != nullptr && d == 0 && !q.accumulate;
+}
+
+// c or w where there is nothing to multiply.
+template <class T>
+void finish_without_sums(const Product<T>& q) {
+    for (index_t i = 0; i < q.m && !q.accumulate && q.w == nullptr; ++i) {
         for (index_t j = 0; j < q.n; ++j) {
             q.c[i * q.c_row + j] = q.bias == nullptr ? T(0) : q.bias[j];
+        }
+    }
+    for (index_t i = 0; i < q.m && q.accumulate && q.w != nullptr; ++i) {
+        for (index_t j = 0; j < q.n; ++j) {
+            T& w = q.w[i * q.c_row + j];
+            w = fma_scalar(-q.lr, q.c[i * q.c_row + j], w);
         }
     }
 }
 
 // The same chains one element at a time: for products that are over before a tile is
-// set up. A 2-3-1 step on one row is 21 multiply-adds.
+// set up.
 inline constexpr index_t kSmallProduct = 48;
 
 template <class T>
@@ -298,10 +409,92 @@ void multiply_small(const Product<T>& q) {
             for (index_t p = 0; p < q.k; ++p) {
                 sum = fma_scalar(a[p * q.a_step], b[p * b_row], sum);
             }
-            T& c = q.c[i * q.c_row + j];
-            c = q.accumulate ? c + sum : sum;
+            const index_t at = i * q.c_row + j;
+            if (q.accumulate) {
+                sum = q.c[at] + sum;
+            }
+            if (q.w != nullptr) {
+                q.w[at] = fma_scalar(-q.lr, sum, q.w[at]);
+            } else {
+                q.c[at] = sum;
+            }
         }
     }
+}
+
+// One row: a tile of one row and many vectors, since two chains of multiply-adds would
+// wait for each other.
+template <class T>
+void multiply_row(const Product<T>& q) {
+    constexpr int kMostVecs = 8;
+    constexpr int L = kLanes<T>;
+    static constexpr TileFunction<T> whole[] = {
+        tile<T, 1, 1, false>, tile<T, 1, 2, false>, tile<T, 1, 3, false>,
+        tile<T, 1, 4, false>, tile<T, 1, 5, false>, tile<T, 1, 6, false>,
+        tile<T, 1, 7, false>, tile<T, 1, 8, false>};
+    static constexpr TileFunction<T> masked[] = {
+        tile<T, 1, 1, true>, tile<T, 1, 2, true>, tile<T, 1, 3, true>,
+        tile<T, 1, 4, true>, tile<T, 1, 5, true>, tile<T, 1, 6, true>,
+        tile<T, 1, 7, true>, tile<T, 1, 8, true>};
+    const index_t depth_blocks = (q.k + kDepth - 1) / kDepth;
+    for (index_t j = 0; j < q.n; j += kMostVecs * L) {
+        const index_t cols = q.n - j < kMostVecs * L ? q.n - j : kMostVecs * L;
+        const TileFunction<T>* tiles = cols % L == 0 ? whole : masked;
+        TileArgs<T> args = {};
+        args.a_step = q.a_step;
+        args.b_step = q.b_step;
+        args.c = q.c + j;
+        args.w = q.w + j;
+        args.lr = q.lr;
+        args.lanes = first_lanes<T>(cols % L);
+        index_t p = 0;
+        for (index_t d = 0; d < depth_blocks; ++d) {
+            const index_t end = q.k * (d + 1) / depth_blocks;
+            args.k = end - p;
+            args.a = q.a + p * q.a_step;
+            args.b = q.b + p * q.b_step + j;
+            args.finish = finish_of(q, d, depth_blocks);
+            args.bias = has_bias(q, d) ? q.bias + j : nullptr;
+            tiles[(cols + L - 1) / L - 1](args);
+            p = end;
+        }
+    }
+}
+
+// One step: an outer product, as fast as c can be written.
+template <class T>
+void multiply_step(const Product<T>& q) {
+    const Finish finish = finish_of(q, 0, 1);
+    const bool add = finish == Finish::add || finish == Finish::add_and_descend;
+    const bool descend = finish >= Finish::descend;
+    const Vec<T> minus_lr = broadcast(-q.lr);
+    for (index_t i = 0; i < q.m; ++i) {
+        const Vec<T> a = broadcast(q.a[i * q.a_row]);
+        T* c = q.c + i * q.c_row;
+        T* w = q.w + i * q.c_row;
+        for_each_block<T>(q.n, [&](index_t j, auto lanes) SIGLIN_LAMBDA_INLINE {
+            Vec<T> sum = {};
+            if (has_bias(q, 0)) {
+                sum = load(q.bias + j, lanes);
+            }
+            sum = fma(a, load(q.b + j, lanes), sum);
+            if (add) {
+                sum = load(c + j, lanes) + sum;
+            }
+            if (descend) {
+                store(w + j, fma(minus_lr, sum, load(w + j, lanes)), lanes);
+            } else {
+                store(c + j, sum, lanes);
+            }
+        });
+    }
+}
+
+// Whether packing b is worth its k n copies: over rows enough where b is more than half
+// of L1, or where its rows are far apart and would share cache sets.
+template <class T>
+bool pack_b_pays(index_t m, index_t n, index_t k) {
+    return m >= 4 * kTileRows && k * n * static_cast<index_t>(sizeof(T)) > 16384;
 }
 
 // workspace: kPackedB + kPackedA elements, used only where packing pays.
@@ -310,12 +503,12 @@ void multiply(const Product<T>& q, T* workspace) {
     constexpr index_t kLimit =
         kSmallProduct;  // of each first: the product might overflow
     if (q.m <= kLimit && q.n <= kLimit && q.k <= kLimit &&
-        q.m * q.n * q.k <= kSmallProduct && q.k > 0) {
+        q.m * q.n * q.k <= kSmallProduct && q.k > 0 && q.packed == nullptr) {
         multiply_small(q);
         return;
     }
-    if (q.k == 0 && !q.accumulate) {
-        fill_rows(q);
+    if (q.k == 0) {
+        finish_without_sums(q);
     }
     if (q.m == 0 || q.n == 0 || q.k == 0) {
         return;
@@ -323,18 +516,26 @@ void multiply(const Product<T>& q, T* workspace) {
     constexpr index_t W = kTileCols<T>;
     const index_t depth_blocks = (q.k + kDepth - 1) / kDepth;
     const bool transposed = q.b_transposed && !(q.k == 1 && q.b_step == 1);
-    // Packing b costs k n copies, repaid over the rows: from 4 tiles on where b is more
-    // than half of L1, or where its rows are far apart and would share cache sets.
-    const bool pack_b_pays =
-        q.m >= 4 * kTileRows && q.k * q.n * static_cast<index_t>(sizeof(T)) > 16384;
-    const bool packs_b = transposed || pack_b_pays;
-    // Packing a pays where it is read again for many columns: soon if its steps are far
-    // apart (a transpose), later if they touch.
-    const bool packs_a = q.k > 32 && q.n > (q.a_step == 1 ? 8 : 3) * W;
+    if (q.packed == nullptr && !transposed) {
+        if (q.k == 1) {
+            multiply_step(q);
+            return;
+        }
+        if (q.m == 1) {
+            multiply_row(q);
+            return;
+        }
+    }
+    const bool packs_b =
+        q.packed == nullptr && (transposed || pack_b_pays<T>(q.m, q.n, q.k));
+    // Packing a pays where it is read again for many columns (float32, 784 x 128 and
+    // 784 x 512 outputs: 3 % lost, 4 to 10 % gained).
+    const bool packs_a = q.k > 32 && q.n > 384;
     T* packed_b = workspace;
     T* packed_a = workspace + kPackedB<T>;
     const index_t block_rows = packs_a ? kBlockRows<T> : q.m;
-    const index_t block_cols = packs_b ? kBlockCols<T> : q.n;
+    const index_t block_cols = packs_b || q.packed != nullptr ? kBlockCols<T> : q.n;
+    const index_t padded_cols = (q.n + W - 1) / W * W;
     for (index_t j = 0; j < q.n; j += block_cols) {
         const index_t n = q.n - j < block_cols ? q.n - j : block_cols;
         index_t p = 0;
@@ -344,18 +545,25 @@ void multiply(const Product<T>& q, T* workspace) {
             Block<T> block = {
                 q.a + p * q.a_step,     q.a_row,  q.a_step, kTileRows * q.a_row,
                 q.b + p * q.b_step + j, q.b_step, W};
-            if (packs_b) {
-                if (transposed) {
-                    pack_b_transposed(q.b + j * q.b_step + p, q.b_step, k, n, packed_b);
-                } else {
-                    pack_b(block.b, q.b_step, k, n, packed_b);
-                }
+            if (q.packed != nullptr) {
+                block.b = q.packed + p * padded_cols + j * k;
+            } else if (packs_b && transposed) {
+                pack_b_transposed(q.b + j * q.b_step + p, q.b_step, k, n, packed_b);
                 block.b = packed_b;
+            } else if (packs_b) {
+                pack_b(block.b, q.b_step, k, n, packed_b);
+                block.b = packed_b;
+            }
+            if (packs_b || q.packed != nullptr) {
                 block.b_step = W;
                 block.b_panel = k * W;
             }
-            const bool first = d == 0 && !q.accumulate;
-            const T* bias = first && q.bias != nullptr ? q.bias + j : nullptr;
+            TileArgs<T> args = {};
+            args.k = k;
+            args.c_row = q.c_row;
+            args.bias = has_bias(q, d) ? q.bias + j : nullptr;
+            args.finish = finish_of(q, d, depth_blocks);
+            args.lr = q.lr;
             for (index_t i = 0; i < q.m; i += block_rows) {
                 const index_t m = q.m - i < block_rows ? q.m - i : block_rows;
                 Block<T> part = block;
@@ -367,11 +575,35 @@ void multiply(const Product<T>& q, T* workspace) {
                     part.a_step = kTileRows;
                     part.a_panel = k * kTileRows;
                 }
-                multiply_block(part, m, n, k, q.c + i * q.c_row + j, q.c_row, bias,
-                               !first);
+                args.c = q.c + i * q.c_row + j;
+                args.w = q.w + i * q.c_row + j;
+                multiply_block(part, args, m, n);
             }
             p = end;
         }
+    }
+}
+
+// Packs the panels [begin, end) of all of b, every block of depth, as Product::packed
+// wants it.
+template <class T>
+void pack_panels(const PackArgs<T>& args) {
+    constexpr index_t W = kTileCols<T>;
+    const index_t depth_blocks = (args.k + kDepth - 1) / kDepth;
+    const index_t padded_cols = (args.n + W - 1) / W * W;
+    const index_t j = args.begin * W;
+    const index_t last = args.end * W < args.n ? args.end * W : args.n;
+    index_t p = 0;
+    for (index_t d = 0; d < depth_blocks; ++d) {
+        const index_t end = args.k * (d + 1) / depth_blocks;
+        const index_t k = end - p;
+        T* to = args.packed + p * padded_cols + j * k;
+        if (args.transposed) {
+            pack_b_transposed(args.b + j * args.step + p, args.step, k, last - j, to);
+        } else {
+            pack_b(args.b + p * args.step + j, args.step, k, last - j, to);
+        }
+        p = end;
     }
 }
 

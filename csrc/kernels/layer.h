@@ -30,10 +30,10 @@ void activate_rows(const ForwardArgs<T>& args, index_t begin, index_t end) {
 // The contract is ForwardArgs'.
 template <class T>
 void forward(const ForwardArgs<T>& args) {
-    const Product<T> product = {
-        args.a.rows, args.a.cols,   args.x.cols, args.x.data, args.x.stride, 1,
-        args.w.data, args.w.stride, false,       args.a.data, args.a.stride, args.b,
-        false};
+    Product<T> product = {args.a.rows,   args.a.cols, args.x.cols,   args.x.data,
+                          args.x.stride, 1,           args.w.data,   args.w.stride,
+                          false,         args.a.data, args.a.stride, args.b};
+    product.packed = args.packed;
     multiply(product, args.workspace);
     if (args.activation != Activation::identity || args.derivative.data != nullptr) {
         activate_rows(args, 0, args.a.rows);
@@ -65,42 +65,37 @@ void column_sums(const MatrixView<const T>& v, T* sums, bool accumulate) {
     });
 }
 
-// dw (+)= x.T @ dz
+// The contract is WeightGradientArgs'.
 template <class T>
-void weight_gradient(const BackwardArgs<T>& args) {
+void weight_gradient(const WeightGradientArgs<T>& args) {
     const MatrixView<const T>& x = args.x;
     const MatrixView<const T>& dz = args.dz;
-    Product<T> product = {x.cols,   dz.cols, x.rows,         x.data, 1,
-                          x.stride, dz.data, dz.stride,      false,  args.dw,
-                          dz.cols,  nullptr, args.accumulate};
-    if (dz.cols == 1) {
+    Product<T> product = {x.cols,  dz.cols,   x.rows, x.data,  1,      x.stride,
+                          dz.data, dz.stride, false,  args.dw, dz.cols};
+    if (dz.cols == 1 && args.packed == nullptr) {
         // One output: dw.T = dz.T @ x fills the vectors along n_in, with the same
         // chains.
-        product = {1,        x.cols, x.rows,  dz.data, 0,       dz.stride,      x.data,
-                   x.stride, false,  args.dw, x.cols,  nullptr, args.accumulate};
+        product = {1,      x.cols,   x.rows, dz.data, 0,     dz.stride,
+                   x.data, x.stride, false,  args.dw, x.cols};
     }
+    product.accumulate = args.accumulate;
+    product.packed = args.packed;
+    product.w = args.w;
+    product.lr = args.lr;
     multiply(product, args.workspace);
 }
 
-// The contract is BackwardArgs'.
+// The contract is InputGradientArgs'.
 template <class T>
-void backward(const BackwardArgs<T>& args) {
-    const MatrixView<const T>& dz = args.dz;
-    if (args.dx.data != nullptr) {
-        const MatrixView<T>& dx = args.dx;
-        const Product<T> product = {
-            dx.rows,       dx.cols, dz.cols, dz.data,   dz.stride, 1,    args.w.data,
-            args.w.stride, true,    dx.data, dx.stride, nullptr,   false};
-        multiply(product, args.workspace);
-        if (args.factor != nullptr) {
-            scale_by(args.factor, dx.data, dx.rows * dx.cols);
-        }
-    }
-    if (args.dw != nullptr) {
-        weight_gradient(args);
-    }
-    if (args.db != nullptr) {
-        column_sums(dz, args.db, args.accumulate);
+void input_gradient(const InputGradientArgs<T>& args) {
+    const MatrixView<T>& dx = args.dx;
+    Product<T> product = {dx.rows,        dx.cols, args.dz.cols, args.dz.data,
+                          args.dz.stride, 1,       args.w.data,  args.w.stride,
+                          true,           dx.data, dx.stride};
+    product.packed = args.packed;
+    multiply(product, args.workspace);
+    if (args.factor != nullptr) {
+        scale_by(args.factor, dx.data, dx.rows * dx.cols);
     }
 }
 

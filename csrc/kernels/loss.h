@@ -62,7 +62,7 @@ SIGLIN_INLINE double squared_error_row(T* a, const T* derivative, const T* t, in
 }
 
 template <class T>
-SIGLIN_INLINE T largest(const T* z, index_t n) {
+SIGLIN_INLINE T highest(const T* z, index_t n) {
     T max = z[0];
     for (index_t i = 1; i < n; ++i) {
         max = z[i] > max ? z[i] : max;
@@ -89,7 +89,7 @@ SIGLIN_INLINE double softmax_row(T* z, index_t n, T max) {
 // -t log softmax(z); dz = scale * (softmax(z) sum(t) - t).
 template <class T>
 SIGLIN_INLINE double cross_entropy_row(T* z, const T* t, index_t n, T scale) {
-    const T max = largest(z, n);
+    const T max = highest(z, n);
     double below_max = 0;
     double mass = 0;
     for (index_t i = 0; i < n; ++i) {
@@ -131,7 +131,7 @@ double loss_gradient(const LossArgs<T>& args) {
 template <class T>
 void softmax(T* z, index_t rows, index_t cols) {
     for (index_t i = 0; i < rows; ++i) {
-        softmax_row<T>(z + i * cols, cols, largest(z + i * cols, cols));
+        softmax_row<T>(z + i * cols, cols, highest(z + i * cols, cols));
     }
 }
 

@@ -23,6 +23,8 @@ constexpr Kernels<T> kernels() {
 #define SIGLIN_OP(result, name, parameters) name<T>,
 #include "../ops.inc"
 #undef SIGLIN_OP
+        kTileRows,
+        kTileCols<T>,
     };
 }
 

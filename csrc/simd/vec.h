@@ -85,6 +85,59 @@ SIGLIN_INLINE T sum(Vec<T> v) {
     return lanes[0];
 }
 
+// Lanes where bit `kHalf` of the lane's number is set change places with those of b
+// where it is not: a square of vectors is transposed by doing so to pairs of rows kHalf
+// apart.
+template <class T, int kHalf>
+SIGLIN_INLINE void swap_halves(Vec<T>& a, Vec<T>& b) {
+    constexpr int L = kLanes<T>;
+#define SIGLIN_LOW(lane) (((lane) & kHalf) != 0 ? L + (lane) - kHalf : (lane))
+#define SIGLIN_HIGH(lane) (((lane) & kHalf) != 0 ? L + (lane) : (lane) + kHalf)
+#define SIGLIN_SHUFFLE_2(f) __builtin_shufflevector(a, b, f(0), f(1))
+#define SIGLIN_SHUFFLE_4(f) __builtin_shufflevector(a, b, f(0), f(1), f(2), f(3))
+#define SIGLIN_SHUFFLE_8(f) \
+    __builtin_shufflevector(a, b, f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7))
+#define SIGLIN_SHUFFLE_16(f)                                                      \
+    __builtin_shufflevector(a, b, f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), \
+                            f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15))
+    Vec<T> low;
+    Vec<T> high;
+    if constexpr (L == 2) {
+        low = SIGLIN_SHUFFLE_2(SIGLIN_LOW);
+        high = SIGLIN_SHUFFLE_2(SIGLIN_HIGH);
+    } else if constexpr (L == 4) {
+        low = SIGLIN_SHUFFLE_4(SIGLIN_LOW);
+        high = SIGLIN_SHUFFLE_4(SIGLIN_HIGH);
+    } else if constexpr (L == 8) {
+        low = SIGLIN_SHUFFLE_8(SIGLIN_LOW);
+        high = SIGLIN_SHUFFLE_8(SIGLIN_HIGH);
+    } else {
+        low = SIGLIN_SHUFFLE_16(SIGLIN_LOW);
+        high = SIGLIN_SHUFFLE_16(SIGLIN_HIGH);
+    }
+#undef SIGLIN_LOW
+#undef SIGLIN_HIGH
+#undef SIGLIN_SHUFFLE_2
+#undef SIGLIN_SHUFFLE_4
+#undef SIGLIN_SHUFFLE_8
+#undef SIGLIN_SHUFFLE_16
+    a = low;
+    b = high;
+}
+
+template <class T, int kHalf = kLanes<T> / 2>
+SIGLIN_INLINE void transpose(Vec<T> (&square)[kLanes<T>]) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes<T>; ++i) {
+        if ((i & kHalf) == 0) {
+            swap_halves<T, kHalf>(square[i], square[i + kHalf]);
+        }
+    }
+    if constexpr (kHalf > 1) {
+        transpose<T, kHalf / 2>(square);
+    }
+}
+
 // body(i, lanes) for whole vectors, then once for what is left.
 template <class T, class Body>
 SIGLIN_INLINE void for_each_block(index_t n, Body body) {
