@@ -11,6 +11,7 @@
 
 #include "../view.h"
 #include "errors.h"
+#include "gil.h"
 
 namespace siglin {
 
@@ -100,27 +101,5 @@ decltype(auto) dispatch_dtype(DType dtype, Run run) {
     }
     return run(double{});
 }
-
-// Releases the GIL for work that is worth it: handing it over costs more than a small
-// call.
-class ReleaseGil {
-  public:
-    explicit ReleaseGil(double multiply_adds) {
-        constexpr double kWorthIt = 50'000;  // about 2 us on one core
-        if (multiply_adds >= kWorthIt) {
-            state_ = PyEval_SaveThread();
-        }
-    }
-    ~ReleaseGil() {
-        if (state_ != nullptr) {
-            PyEval_RestoreThread(state_);
-        }
-    }
-    ReleaseGil(const ReleaseGil&) = delete;
-    ReleaseGil& operator=(const ReleaseGil&) = delete;
-
-  private:
-    PyThreadState* state_ = nullptr;
-};
 
 }  // namespace siglin

@@ -19,8 +19,7 @@ namespace {
 
 // Whether a signal's handler raised; called without the GIL.
 bool signal_raised() {
-    const py::gil_scoped_acquire gil;
-    return PyErr_CheckSignals() != 0;
+    return with_gil([] { return PyErr_CheckSignals() != 0; });
 }
 
 // Runs `work` without the GIL if it is worth it; Ctrl-C becomes KeyboardInterrupt.
@@ -199,15 +198,14 @@ class Network {
         hooks.min_interval = min_interval;
         if (!on_epoch.is_none()) {
             hooks.on_epoch = [&on_epoch](index_t epoch, index_t step, double value) {
-                const py::gil_scoped_acquire gil;
-                return on_epoch(epoch, step, value).cast<bool>();
+                return with_gil(
+                    [&] { return call(on_epoch, epoch, step, value).cast<bool>(); });
             };
         }
         if (!on_step.is_none() && every > 0) {
             hooks.every = every;
             hooks.on_step = [&on_step](index_t epoch, index_t step, double value) {
-                const py::gil_scoped_acquire gil;
-                on_step(epoch, step, value);
+                with_gil([&] { call(on_step, epoch, step, value); });
             };
         }
         FitResult result;
@@ -218,7 +216,7 @@ class Network {
             const auto rows = view<T>(x);
             const auto targets = view<T>(t);
             try {
-                const py::gil_scoped_release nogil;
+                const ReleaseGil nogil;
                 result = siglin::fit<T>(plan_, p, rows, targets, m, generator,
                                         fit_options, hooks);
             } catch (const Interrupted&) {
@@ -370,7 +368,7 @@ py::tuple perceptron_fit(const py::object& params_, const py::object& x_,
         const auto rows = view<T>(x);
         const auto targets = view<T>(t);
         try {
-            const py::gil_scoped_release nogil;
+            const ReleaseGil nogil;
             mistakes =
                 fit_perceptron<T>(w, bias ? w + rows.cols : nullptr, rows, targets.data,
                                   targets.stride, epochs, signal_raised);

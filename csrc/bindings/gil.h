@@ -1,0 +1,76 @@
+// The interpreter's lock, given back for a while and taken again.
+//
+// While the interpreter shuts down, Python before 3.14 ends a daemon thread that asks
+// for the lock by pthread_exit, which unwinds the stack as an exception would: out of a
+// destructor, which is std::terminate, or into pybind11, which must not go on without
+// the lock. Such a thread stops here instead until the process is gone, as 3.14 does
+// itself.
+#pragma once
+
+#include <cxxabi.h>
+#include <pybind11/pybind11.h>
+#include <unistd.h>
+
+namespace siglin {
+
+// run(), which takes the lock, or Python code, which takes it now and then.
+template <class Run>
+decltype(auto) taking_gil(Run run) {
+#ifdef __GLIBCXX__
+    try {
+        return run();
+    } catch (const abi::__forced_unwind&) {
+        for (;;) {
+            pause();
+        }
+    }
+#else
+    return run();  // there pthread_exit unwinds nothing
+#endif
+}
+
+// Releases the GIL, given the size of the work only if it is worth it: handing the lock
+// over costs more than a small call.
+class ReleaseGil {
+  public:
+    ReleaseGil() : state_(PyEval_SaveThread()) {}
+    explicit ReleaseGil(double multiply_adds) {
+        constexpr double kWorthIt = 50'000;  // about 2 us on one core
+        if (multiply_adds >= kWorthIt) {
+            state_ = PyEval_SaveThread();
+        }
+    }
+    ~ReleaseGil() {
+        if (state_ != nullptr) {
+            taking_gil([this] { PyEval_RestoreThread(state_); });
+        }
+    }
+    ReleaseGil(const ReleaseGil&) = delete;
+    ReleaseGil& operator=(const ReleaseGil&) = delete;
+
+  private:
+    PyThreadState* state_ = nullptr;
+};
+
+// work() with the GIL, from code that runs without it.
+template <class Work>
+auto with_gil(Work work) {
+    return taking_gil([&work] {
+        const pybind11::gil_scoped_acquire gil;
+        return work();
+    });
+}
+
+// f(args...), of a thread that holds the GIL. The arguments stay where it stops in f.
+template <class... Args>
+pybind11::object call(const pybind11::object& f, const Args&... args) {
+    const pybind11::tuple given = pybind11::make_tuple(args...);
+    PyObject* result =
+        taking_gil([&] { return PyObject_CallObject(f.ptr(), given.ptr()); });
+    if (result == nullptr) {
+        throw pybind11::error_already_set();
+    }
+    return pybind11::reinterpret_steal<pybind11::object>(result);
+}
+
+}  // namespace siglin
