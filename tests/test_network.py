@@ -391,6 +391,20 @@ def test_targets_may_be_distributions(rng):
     close(net.loss_and_grads(x, t)[1], want)
 
 
+@pytest.mark.parametrize("output", ["tanh", "sigmoid", "softmax"])
+def test_the_outputs_of_forward_are_the_callers(output, rng):
+    """A hand-written loop may turn them into da in place."""
+    loss = "cross_entropy" if output == "softmax" else "squared_error"
+    net = siglin.Network([3, 4, 2], loss=loss, output_activation=output, seed=0)
+    x, t = rng.normal(size=(6, 3)), rng.uniform(size=(6, 2))
+    want_dx = net.backward_from(net.forward(x) - t)
+    want = net.grads.copy()
+    a = net.forward(x)
+    a -= t
+    assert_same_bits(net.backward_from(a), want_dx)
+    assert_same_bits(net.grads, want)
+
+
 def test_losses_of_large_logits_are_finite(dtype):
     """log(1 - sigmoid(1000)) is -inf; the loss comes from the logit."""
     net = siglin.Neuron(1, dtype=dtype)

@@ -475,10 +475,12 @@ class Network:
         z = _forward(h, last.w, last.b, "identity")
         if last.activation == "softmax":
             a = self._native_output.predict(last.params, h)
+            # backward_from reads it: not the array that the caller may write into.
+            kept = a.copy()
         else:
-            a = _activate(z, last.activation)
+            a = kept = _activate(z, last.activation)
         self._tape = tape
-        self._output_tape = h, z, a
+        self._output_tape = h, z, kept
         return a
 
     def backward(self, t: ArrayLike) -> float:
