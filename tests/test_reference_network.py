@@ -131,6 +131,11 @@ def test_class_numbers_mean_one_hot_rows(rng: np.random.Generator) -> None:
     net, x, t = network_case("softmax", rng)
     assert net.loss(x, t.argmax(axis=1)) == net.loss(x, t)
 
+    # Of one class too, where a vector could be taken for a column.
+    one = reference.Network([4, 1], loss="cross_entropy", seed=0)
+    assert one.loss(x, np.zeros(len(x), int)) == one.loss(x, np.ones((len(x), 1))) == 0
+    assert not one.loss_and_grads(x, np.zeros(len(x), int))[1].any()
+
 
 def test_a_vector_of_targets_serves_one_output(rng: np.random.Generator) -> None:
     net, x, t = network_case("one neuron", rng)

@@ -183,10 +183,10 @@ class Network:
         n_out = self.layers[-1].n_out
         common_dtype(function, t=t, params=self.params)
         t = np.asarray(t)
-        if t.ndim == 1 and n_out == 1:
-            t = t[:, None]
-        elif t.ndim == 1 and self.loss_name == "cross_entropy":
+        if t.ndim == 1 and self.loss_name == "cross_entropy":
             t = np.eye(n_out)[t.astype(np.int64)]
+        elif t.ndim == 1 and n_out == 1:
+            t = t[:, None]
         t = t.astype(self.dtype)
         check_shape(function, "t", t, (rows, n_out))
         if rows == 0:
