@@ -578,6 +578,33 @@ def test_right_lr(lr):
     assert_same_bits(arguments["w"], want["w"])
 
 
+def test_lr_too_large_for_float32():
+    """As float32 it is infinite, and makes NaN of a gradient of 0."""
+    w, arguments = np.ones(2, np.float32), layer_arguments()
+    single = {name: value.astype(np.float32) for name, value in arguments.items()}
+    before, layer = single["w"].copy(), siglin.Dense(1, 1, dtype="float32", seed=0)
+    net = siglin.Network([1, 1], dtype="float32", seed=0)
+    params = layer.params.copy(), net.params.copy()
+    for function, call in [
+        ("update", lambda: siglin.update(w, np.zeros_like(w), 1e39)),
+        ("update", lambda: siglin.update(w[::-1], [0, 0], -1e39)),
+        ("backward_update", lambda: siglin.backward_update(**single, b=None, lr=1e39)),
+        ("update", lambda: layer.update(1e39)),
+        ("update", lambda: net.update(1e39)),
+        ("fit", lambda: net.fit([[0.0]], [1], lr=1e39)),
+    ]:
+        with pytest.raises(
+            ValueError, match=rf"^{function}: lr .*float32, got -?1e\+39"
+        ):
+            call()
+    assert (w == 1).all()
+    assert_same_bits(single["w"], before)
+    assert_same_bits(layer.params, params[0])
+    assert_same_bits(net.params, params[1])
+    siglin.update(w, np.zeros_like(w), 3e38)
+    siglin.update(arguments["w"], np.zeros_like(arguments["w"]), 1e39)
+
+
 def test_lr_of_zero_is_no_step_and_a_negative_one_climbs():
     w = np.ones(2)
     siglin.update(w, np.full(2, np.nan), 0)

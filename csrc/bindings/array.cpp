@@ -1,6 +1,7 @@
 #include "array.h"
 
 #include <cmath>
+#include <limits>
 
 namespace siglin {
 namespace {
@@ -140,10 +141,15 @@ void check_no_overlap(const Argument& out, const Argument& input) {
     }
 }
 
-void check_finite(const char* function, const char* name, double value) {
+void check_finite(const char* function, const char* name, double value, DType dtype) {
+    const std::string what = std::string(function) + ": " + name + " must be ";
     if (!std::isfinite(value)) {
-        throw py::value_error(std::string(function) + ": " + name +
-                              " must be a finite number, got " + std::to_string(value));
+        throw py::value_error(what + "a finite number, got " + std::to_string(value));
+    }
+    constexpr double kLargest = std::numeric_limits<float>::max();
+    if (dtype == DType::f32 && std::fabs(value) > kLargest) {
+        throw py::value_error(what + "a finite float32, got " +
+                              std::string(py::repr(py::float_(value))));
     }
 }
 

@@ -54,8 +54,8 @@ void check_writable(const Argument& a);
 // Throws ValueError if the two share memory.
 void check_no_overlap(const Argument& out, const Argument& input);
 
-// Throws ValueError unless finite.
-void check_finite(const char* function, const char* name, double value);
+// Throws ValueError unless finite, also as a number of the dtype.
+void check_finite(const char* function, const char* name, double value, DType dtype);
 
 template <class T>
 MatrixView<const T> view(const Argument& a) {

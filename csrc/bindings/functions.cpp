@@ -187,7 +187,7 @@ py::object backward_update(const py::object& x, const py::object& w,
                            const std::string& activation, const py::object& z,
                            bool need_dx) {
     BackwardArguments args("backward_update", x, w, b, a, da, activation, z);
-    check_finite("backward_update", "lr", lr);
+    check_finite("backward_update", "lr", lr, args.in.x.dtype);
     check_writable(args.in.w);
     if (args.in.b) {
         check_writable(*args.in.b);
@@ -242,7 +242,7 @@ void update(const py::object& param_, const py::object& grad_, double lr) {
         throw ShapeError("update: grad must have shape " + param.shape() +
                          " as param, got " + grad.shape());
     }
-    check_finite("update", "lr", lr);
+    check_finite("update", "lr", lr, param.dtype);
     check_writable(param);
     dispatch_dtype(param.dtype, [&](auto tag) {
         using T = decltype(tag);

@@ -180,7 +180,7 @@ class Network {
                                   tol,        optimizer_from(function, optimizer),
                                   0.0,        0.0,
                                   0.0,        step_count};
-        check_options(fit_options, options, x.rows());
+        check_options(fit_options, options, x);
         Argument moments = checked(function, "moments", moments_);
         const index_t copies = fit_options.optimizer == Optimizer::gd     ? 0
                                : fit_options.optimizer == Optimizer::adam ? 2
@@ -274,7 +274,7 @@ class Network {
     }
 
     static void check_options(FitOptions& options, const std::vector<double>& values,
-                              index_t rows) {
+                              const Argument& x) {
         const auto require = [](bool ok, const std::string& what) {
             if (!ok) {
                 throw py::value_error("fit: " + what);
@@ -282,6 +282,7 @@ class Network {
         };
         require(std::isfinite(options.lr) && options.lr > 0,
                 "lr must be a finite number > 0, got " + std::to_string(options.lr));
+        check_finite("fit", "lr", options.lr, x.dtype);
         require(options.epochs >= 0,
                 "epochs must be >= 0, got " + std::to_string(options.epochs));
         require(options.batch_size >= 1,
@@ -309,7 +310,7 @@ class Network {
             options.beta2 = values[1];
             options.eps = values[2];
         }
-        options.batch_size = std::min(options.batch_size, rows);
+        options.batch_size = std::min(options.batch_size, x.rows());
     }
 
     double work(index_t rows) const {

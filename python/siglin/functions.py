@@ -382,8 +382,8 @@ def backward_update(
     TypeError
         As `backward`; also if w or b is not an ndarray, or lr is no real number.
     ValueError
-        As `backward`; also if lr is NaN or infinite, w or b is read-only, its elements
-        share memory, or b overlaps w.
+        As `backward`; also if lr is NaN or infinite (as float32, with such arrays), w or
+        b is read-only, its elements share memory, or b overlaps w.
 
     Notes
     -----
@@ -463,8 +463,8 @@ def update(param: AnyArray, grad: ArrayLike, lr: float) -> None:
     TypeError
         If param is not an ndarray, or lr is no real number.
     ValueError
-        If lr is NaN or infinite, or param is read-only, its elements share memory, or it
-        overlaps grad.
+        If lr is NaN or infinite (as float32, with such arrays), or param is read-only,
+        its elements share memory, or it overlaps grad.
 
     Notes
     -----
