@@ -410,7 +410,8 @@ def overlapping(a: tuple[int, ...], b: tuple[int, ...], dtype: Any) -> list[Any]
 
 OVERLAPS = [
     ("forward", "out", ["x", "w", "b"]),
-    ("backward_update", "b", ["w"]),
+    ("backward_update", "w", ["x", "a", "da", "z"]),
+    ("backward_update", "b", ["x", "w", "a", "da", "z"]),
     ("layer_backward", "dw", ["x", "w", "derivative", "da"]),
     ("layer_backward", "db", ["x", "w", "derivative", "da", "dw"]),
     ("activate", "out", ["z"]),

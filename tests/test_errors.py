@@ -653,6 +653,8 @@ def test_wrong_targets_of_backward_update():
         ({"w": np.broadcast_to(0.0, w.shape)}, ValueError, "w is read-only"),
         ({"b": w[0]}, ValueError, "b|w"),
         ({"lr": None}, TypeError, "lr must be a real number"),
+        ({"x": np.broadcast_to(w[:, 0], (ROWS, N_IN))}, ValueError, "w and x share"),
+        ({"da": np.broadcast_to(bias, (ROWS, N_OUT))}, ValueError, "b and da share"),
     ]
     for change, error, message in cases:
         call = arguments | {"b": bias, "lr": 0.1} | change

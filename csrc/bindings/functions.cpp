@@ -138,6 +138,14 @@ struct BackwardArguments {
                                   ": activation \"step\" has no derivative to descend");
         }
     }
+
+    // Throws ValueError if w or b, which change, share memory with the input.
+    void check_apart(const Argument& input) const {
+        check_no_overlap(in.w, input);
+        if (in.b) {
+            check_no_overlap(*in.b, input);
+        }
+    }
 };
 
 // Gradients of a layer into fresh arrays; dw and db have their final addresses.
@@ -192,6 +200,12 @@ py::object backward_update(const py::object& x, const py::object& w,
     if (args.in.b) {
         check_writable(*args.in.b);
         check_no_overlap(*args.in.b, args.in.w);
+    }
+    for (const Argument* input : {&args.in.x, &args.a, &args.da}) {
+        args.check_apart(*input);
+    }
+    if (args.z) {
+        args.check_apart(*args.z);
     }
     std::optional<Argument> dx;
     if (need_dx) {

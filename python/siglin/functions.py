@@ -367,7 +367,7 @@ def backward_update(
     w : ndarray, shape (n_in, n_out), float32 or float64
         Weights, changed in place.
     b : ndarray, shape (n_out,), or None
-        Bias, changed in place. It must not overlap w.
+        Bias, changed in place.
     lr : float
         Step size, dimensionless, finite. A negative one climbs, 0 changes nothing.
 
@@ -383,7 +383,7 @@ def backward_update(
         As `backward`; also if w or b is not an ndarray, or lr is no real number.
     ValueError
         As `backward`; also if lr is NaN or infinite (as float32, with such arrays), w or
-        b is read-only, its elements share memory, or b overlaps w.
+        b is read-only, its elements share memory, or it overlaps another argument.
 
     Notes
     -----
@@ -421,7 +421,7 @@ def backward_update(
         alongside=targets,
         check_shapes=lambda arrays: check({**arrays, **targets}),
     )
-    check_apart("backward_update", targets, {})
+    check_apart("backward_update", targets, inputs)
     copies = {name: plain_copy(array) for name, array in targets.items()}
     dx = _backward_update(
         ready["x"],
