@@ -558,16 +558,26 @@ def test_a_bar_does_not_move_after_every_epoch(rng, monkeypatch, capsys):
 
 
 def interrupt_after(seconds):
-    """Send a Ctrl-C to the main thread; return the list that gets the time of it."""
-    sent = []
+    """Return an event, and a list that gets the time of a Ctrl-C to the main thread.
+
+    The Ctrl-C follows so many seconds after the event is set: inside of pytest.raises,
+    since on a busy machine it may come before the next line of the test runs.
+    """
+    sent, go = [], threading.Event()
 
     def send():
+        go.wait()
         time.sleep(seconds)
         sent.append(time.perf_counter())
         _thread.interrupt_main()
 
     threading.Thread(target=send).start()
-    return sent
+    return go, sent
+
+
+def set_and_fit(event, net, *data, **settings):
+    event.set()
+    net.fit(*data, **settings)
 
 
 def whole_steps(make, x, t, params, **settings):
@@ -598,9 +608,9 @@ def test_ctrl_c_leaves_whole_steps(sizes, rows, seconds, optimizer, rng):
 
     net = make()
     settings = {"lr": 1e-4, "epochs": 10**8, "optimizer": optimizer}
-    sent = interrupt_after(seconds)
+    go, sent = interrupt_after(seconds)
     with pytest.raises(KeyboardInterrupt):
-        net.fit(x, t, **settings)
+        set_and_fit(go, net, x, t, **settings)
     # 100 ms are promised; a busy machine may add as much.
     assert time.perf_counter() - sent[0] < 0.2
     if not np.array_equal(net.params, make().params):
@@ -613,9 +623,9 @@ def test_ctrl_c_leaves_whole_steps(sizes, rows, seconds, optimizer, rng):
 def test_ctrl_c_with_an_optimizer_that_goes_on(rng):
     x, t = make_data(rng, rows=500)
     net, optimizer = make_network(), siglin.Adam()
-    interrupt_after(0.5)
+    go, _ = interrupt_after(0.5)
     with pytest.raises(KeyboardInterrupt):
-        net.fit(x, t, epochs=10**8, optimizer=optimizer)
+        set_and_fit(go, net, x, t, epochs=10**8, optimizer=optimizer)
     assert optimizer.step_count > 0
     net.fit(x, t, epochs=5, optimizer=optimizer)
     assert np.isfinite(net.params).all()
