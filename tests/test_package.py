@@ -29,7 +29,7 @@ ABOUT = ["reference", "targets", "target", "build_info", "self_test"]
 PUBLIC = [*FUNCTIONS, *MODELS, *RESULTS, *OPTIMIZERS, *ERRORS, *THREADS, *ABOUT]
 
 # Imported by what siglin only sometimes needs, or by its tests.
-HEAVY = ["matplotlib", "pandas", "scipy", "sklearn", "tqdm"]
+HEAVY = ["matplotlib", "pandas", "scipy", "sklearn", "threadpoolctl", "tqdm"]
 
 CODE_LOADERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib"}
 CODE_LOADERS |= {"marshal", "shelve", "yaml"}

@@ -8,6 +8,14 @@ from contextlib import contextmanager
 from siglin import _core
 from siglin._arrays import check_integer
 from siglin._cpus import usable_cpus
+from siglin._threadpoolctl import register_if_imported, register_threadpoolctl
+
+__all__ = [
+    "get_num_threads",
+    "num_threads",
+    "register_threadpoolctl",
+    "set_num_threads",
+]
 
 _VARIABLE = "SIGLIN_NUM_THREADS"
 _MOST = 1024
@@ -121,3 +129,4 @@ def _number_at_start() -> int:
 
 
 _core.set_num_threads(_number_at_start())
+register_if_imported()
