@@ -120,6 +120,40 @@ struct RowArgs {
     T* scratch;
 };
 
+// Steps of gradient descent with one row each (kernels/descent.h): w -= lr * dw on all
+// parameters, losses[s] the loss before step s. Step s takes row order[s] of x and t,
+// or row s. Returns whether all losses and the new parameters are finite; otherwise the
+// parameters are as they were. layers: at most kDescentLayers.
+inline constexpr index_t kDescentLayers = 8;
+
+template <class T>
+struct DescentArgs {
+    const RowLayer* layers;
+    index_t count;
+    Loss loss;
+    T* params;
+    T lr;
+    MatrixView<const T> x;
+    MatrixView<const T> t;
+    const index_t* order;
+    index_t steps;
+    double* losses;
+    T* scratch;  // descent_scratch() elements, at a multiple of 64 bytes
+};
+
+template <class T>
+index_t descent_scratch(const RowLayer* layers, index_t count, index_t steps) {
+    constexpr index_t kPad = 64 / static_cast<index_t>(sizeof(T));
+    const auto padded = [](index_t n) { return (n + kPad - 1) / kPad * kPad; };
+    index_t total = padded(layers[0].n_in) + 2 * steps * layers[count - 1].n_out + kPad;
+    for (index_t l = 0; l < count; ++l) {
+        const RowLayer& layer = layers[l];
+        total +=
+            (layer.n_in + 5) * padded(layer.n_out) + layer.n_out * padded(layer.n_in);
+    }
+    return total;
+}
+
 // The summed bce loss of one sigmoid neuron over `rows` rows, and scale times its
 // gradient (kernels/neuron.h). x by columns: feature i of row r is x[i * x_stride + r];
 // x_stride and the memory behind t are rounded up to kNeuronLanes, what lies past the

@@ -79,6 +79,16 @@ index_t NetworkPlan::slots(index_t blocks, index_t item_size) const {
     return std::min(blocks, n_params * item_size <= kSmallBytes ? kSmallSlots : kSlots);
 }
 
+double NetworkPlan::multiply_adds_per_row() const {
+    double total = 0;
+    for (const RowLayer& layer : layers) {
+        total +=
+            3.0 * static_cast<double>(layer.n_in) * static_cast<double>(layer.n_out) +
+            16.0 * static_cast<double>(layer.n_out);
+    }
+    return total;
+}
+
 bool NetworkPlan::is_small() const {
     // Up to here a row's weights come from L1 and its input gradient is a short loop;
     // beyond, the tiles and packing of gemm.h repay their set-up.
@@ -98,12 +108,8 @@ template <class T>
 NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows)
     : plan_(plan),
       small_(plan.is_small()),
-      block_(std::min(plan.block_rows(sizeof(T)), std::max<index_t>(rows, 1))) {
-    for (const auto& layer : plan.layers) {
-        multiply_adds_per_row_ +=
-            3.0 * static_cast<double>(layer.n_in) * static_cast<double>(layer.n_out) +
-            16.0 * static_cast<double>(layer.n_out);
-    }
+      block_(std::min(plan.block_rows(sizeof(T)), std::max<index_t>(rows, 1))),
+      multiply_adds_per_row_(plan.multiply_adds_per_row()) {
     if (rows <= block_ || plan.is_wide(sizeof(T))) {
         space_ = Buffer<T>(space_of_block());
         arrays_ = arrays(space_.data());

@@ -27,6 +27,8 @@ struct NetworkPlan {
     bool is_wide(index_t item_size) const;
     // How many sums of gradients the blocks of a batch are shared into.
     index_t slots(index_t blocks, index_t item_size) const;
+    // Of a training step, about.
+    double multiply_adds_per_row() const;
     // Whether one row alone takes the path of kernels/row.h.
     bool is_small() const;
     // Whether a batch of so many rows takes the path of kernels/neuron.h.
@@ -81,7 +83,6 @@ class NetworkRunner {
     // rows: the most that a batch will have; smaller blocks save memory.
     NetworkRunner(const NetworkPlan& plan, index_t rows);
 
-    // Of a training step, about.
     double multiply_adds_per_row() const { return multiply_adds_per_row_; }
 
     // out (rows, n_out): the network's outputs.
@@ -124,7 +125,7 @@ class NetworkRunner {
     const NetworkPlan& plan_;
     bool small_;
     index_t block_;
-    double multiply_adds_per_row_ = 0;
+    double multiply_adds_per_row_;
     Buffer<T> space_;
     BlockArrays<T> arrays_;
     Buffer<T> columns_;  // of one neuron: x by columns, then t

@@ -70,6 +70,203 @@ class Stepper {
     double (*step_)(const UpdateArgs<T>&) = nullptr;
 };
 
+// The bookkeeping of a fit: steps, epochs, hooks and why it stopped.
+class FitLoop {
+  public:
+    FitLoop(const FitOptions& options_, const FitHooks& hooks_, index_t rows_)
+        : options(options_),
+          hooks(hooks_),
+          rows(rows_),
+          poll(hooks_.interrupted),
+          report_(hooks_.min_interval) {}
+
+    bool running() const { return !stopped && result.epochs < options.epochs; }
+
+    void stop(StopReason reason) {
+        result.reason = reason;
+        stopped = true;
+    }
+
+    void diverge(double loss) {
+        total_ += loss;
+        ++batches_;
+        stop(StopReason::diverged);
+    }
+
+    void end_step(double loss) {
+        total_ += loss;
+        ++batches_;
+        ++result.steps;
+        if (hooks.every > 0 && result.steps % hooks.every == 0) {
+            hooks.on_step(result.epochs + 1, result.steps, loss);
+        }
+    }
+
+    void end_epoch() {
+        result.loss.push_back(total_ / static_cast<double>(batches_));
+        total_ = 0;
+        batches_ = 0;
+        ++result.epochs;
+        if (hooks.on_epoch && result.reason != StopReason::diverged) {
+            const double work = static_cast<double>(rows) * work_per_row;
+            if (!running() || hooks.min_interval <= 0 || report_.due(work)) {
+                if (hooks.on_epoch(result.epochs, result.steps, result.loss.back()) &&
+                    !stopped) {
+                    stop(StopReason::callback);
+                }
+            }
+        }
+    }
+
+    const FitOptions& options;
+    const FitHooks& hooks;
+    const index_t rows;
+    double work_per_row = 0;
+    InterruptPoll poll;
+    FitResult result;
+    bool stopped = false;
+
+  private:
+    Pacer report_;
+    double total_ = 0;  // of the epoch's losses so far
+    index_t batches_ = 0;
+};
+
+// Plain gradient descent row by row in a small network, many steps to a kernel call.
+template <class T>
+class RowDescent {
+  public:
+    static bool serves(const NetworkPlan& plan, index_t batch_rows,
+                       const FitOptions& options) {
+        return batch_rows == 1 && plan.is_small() && options.tol == 0 &&
+               options.optimizer == Optimizer::gd &&
+               static_cast<index_t>(plan.layers.size()) <= kDescentLayers;
+    }
+
+    RowDescent(const NetworkPlan& plan, T* params, MatrixView<const T> x,
+               MatrixView<const T> t, std::uint64_t* generator, FitLoop& loop)
+        : loop_(loop),
+          generator_(generator),
+          x_(x),
+          t_(t),
+          rows_(x.rows),
+          epochs_(epochs_together(loop)),
+          shuffles_(loop.options.shuffle && rows_ > 1),
+          steps_(std::min(kMostSteps, epochs_ * rows_)),
+          order_(shuffles_ || epochs_ > 1 ? epochs_ * rows_ : 0),
+          losses_(steps_),
+          scratch_(descent_scratch<T>(plan.layers.data(), layer_count(plan), steps_)),
+          args_{plan.layers.data(),
+                layer_count(plan),
+                plan.loss,
+                params,
+                static_cast<T>(loop.options.lr),
+                x,
+                t,
+                nullptr,
+                0,
+                losses_.data(),
+                scratch_.data()} {
+        loop.work_per_row = plan.multiply_adds_per_row();
+        if (!shuffles_ && epochs_ > 1) {
+            for (index_t i = 0; i < epochs_ * rows_; ++i) {
+                order_.data()[i] = i % rows_;
+            }
+        }
+    }
+
+    void run() {
+        while (loop_.running()) {
+            const index_t epochs =
+                std::min(epochs_, loop_.options.epochs - loop_.result.epochs);
+            for (index_t e = 0; shuffles_ && e < epochs; ++e) {
+                index_t* order = order_.data() + e * rows_;
+                std::iota(order, order + rows_, index_t{0});
+                Generator(generator_).shuffle(order, rows_);
+            }
+            index_t count = 0;
+            for (index_t begin = 0; !loop_.stopped && begin < epochs * rows_;
+                 begin += count) {
+                count = std::min(steps_, epochs * rows_ - begin);
+                if (const index_t every = loop_.hooks.every; every > 0) {
+                    count = std::min(count, every - loop_.result.steps % every);
+                }
+                loop_.poll.charge(static_cast<double>(count) * loop_.work_per_row);
+                descend(begin, count);
+            }
+        }
+    }
+
+  private:
+    // A call costs some steps' time; so many steps of the largest small net take less
+    // than a millisecond.
+    static constexpr index_t kMostSteps = 256;
+
+    static index_t layer_count(const NetworkPlan& plan) {
+        return static_cast<index_t>(plan.layers.size());
+    }
+
+    // Several epochs of few rows go into one call, unless a hook stands between them.
+    static index_t epochs_together(const FitLoop& loop) {
+        const bool hooked = loop.hooks.on_epoch && loop.hooks.min_interval <= 0;
+        return hooked ? 1 : std::max<index_t>(kMostSteps / loop.rows, 1);
+    }
+
+    // Steps begin ... begin + count - 1 of the epochs that are known.
+    void descend(index_t begin, index_t count) {
+        const auto& descent = kernel_table().kernels<T>().row_descent;
+        at(begin, count);
+        if (descent(args_)) {
+            for (index_t s = 0; s < count; ++s) {
+                end_step(losses_.data()[s]);
+            }
+            return;
+        }
+        // One of them diverges: one by one, up to there.
+        for (index_t s = 0; s < count; ++s) {
+            at(begin + s, 1);
+            if (!descent(args_)) {
+                loop_.diverge(losses_.data()[0]);
+                loop_.end_epoch();
+                return;
+            }
+            end_step(losses_.data()[0]);
+        }
+    }
+
+    void at(index_t begin, index_t count) {
+        if (shuffles_ || epochs_ > 1) {
+            args_.order = order_.data() + begin;
+        } else {
+            args_.x.data = x_.data + begin * x_.stride;
+            args_.t.data = t_.data + begin * t_.stride;
+        }
+        args_.steps = count;
+    }
+
+    void end_step(double loss) {
+        loop_.end_step(loss);
+        if (++row_ == rows_) {
+            row_ = 0;
+            loop_.end_epoch();
+        }
+    }
+
+    FitLoop& loop_;
+    std::uint64_t* generator_;
+    MatrixView<const T> x_;
+    MatrixView<const T> t_;
+    index_t rows_;
+    index_t epochs_;  // whose order is known at once
+    bool shuffles_;
+    index_t steps_;
+    index_t row_ = 0;  // of the present epoch
+    Buffer<index_t> order_;
+    Buffer<double> losses_;
+    Buffer<T> scratch_;
+    DescentArgs<T> args_;
+};
+
 }  // namespace
 
 Pacer::Pacer(double seconds) : seconds_(seconds), last_(Clock::now()) {}
@@ -90,32 +287,33 @@ template <class T>
 FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
               MatrixView<const T> t, T* moments, std::uint64_t* generator,
               const FitOptions& options, const FitHooks& hooks) {
-    FitResult result;
     const auto start = Clock::now();
     const index_t rows = x.rows;
     const index_t batch_rows = std::min(options.batch_size, rows);
+    FitLoop loop(options, hooks, rows);
+    if (RowDescent<T>::serves(plan, batch_rows, options)) {
+        RowDescent<T>(plan, params, x, t, generator, loop).run();
+        loop.result.seconds = seconds_since(start);
+        return std::move(loop.result);
+    }
     const bool shuffles = options.shuffle && batch_rows < rows;
     NetworkRunner<T> runner(plan, batch_rows);
     Buffer<T> grads(plan.n_params);
     Buffer<index_t> order(shuffles ? rows : 0);
     Stepper<T> stepper(plan, params, grads.data(), moments, options);
-    InterruptPoll poll(hooks.interrupted);
-    const Progress progress = [&](double multiply_adds) { poll.charge(multiply_adds); };
+    const Progress progress = [&](double multiply_adds) {
+        loop.poll.charge(multiply_adds);
+    };
     if (batch_rows == rows && options.epochs > 0) {
         runner.prepare({x, t, nullptr, rows});
     }
-    Pacer report(hooks.min_interval);
-    const double epoch_work =
-        static_cast<double>(rows) * runner.multiply_adds_per_row();
-    bool running = true;
-    while (running && result.epochs < options.epochs) {
+    loop.work_per_row = runner.multiply_adds_per_row();
+    while (loop.running()) {
         if (shuffles) {
             std::iota(order.data(), order.data() + rows, index_t{0});
             Generator(generator).shuffle(order.data(), rows);
         }
-        double total = 0;
-        index_t batches = 0;
-        for (index_t begin = 0; running && begin < rows; begin += batch_rows) {
+        for (index_t begin = 0; !loop.stopped && begin < rows; begin += batch_rows) {
             Batch<T> batch = {x, t, nullptr, std::min(batch_rows, rows - begin)};
             if (shuffles) {
                 batch.order = order.data() + begin;
@@ -124,38 +322,20 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
                 batch.t.data += begin * t.stride;
             }
             const double loss = runner.loss(params, grads.data(), batch, progress);
-            total += loss;
-            ++batches;
             const double norm2 = std::isfinite(loss) ? stepper.step() : loss - loss;
             if (std::isnan(norm2)) {
-                result.reason = StopReason::diverged;
-                running = false;
+                loop.diverge(loss);
                 break;
             }
-            ++result.steps;
-            if (hooks.every > 0 && result.steps % hooks.every == 0) {
-                hooks.on_step(result.epochs + 1, result.steps, loss);
-            }
+            loop.end_step(loss);
             if (options.tol > 0 && norm2 <= options.tol * options.tol) {
-                result.reason = StopReason::tol;
-                running = false;
+                loop.stop(StopReason::tol);
             }
         }
-        result.loss.push_back(total / static_cast<double>(batches));
-        ++result.epochs;
-        if (hooks.on_epoch && result.reason != StopReason::diverged) {
-            const bool last = !running || result.epochs == options.epochs;
-            if (last || hooks.min_interval <= 0 || report.due(epoch_work)) {
-                if (hooks.on_epoch(result.epochs, result.steps, result.loss.back()) &&
-                    running) {
-                    result.reason = StopReason::callback;
-                    running = false;
-                }
-            }
-        }
+        loop.end_epoch();
     }
-    result.seconds = seconds_since(start);
-    return result;
+    loop.result.seconds = seconds_since(start);
+    return std::move(loop.result);
 }
 
 template <class T>

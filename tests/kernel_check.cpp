@@ -2,6 +2,7 @@
 // that this machine only emulates. Built with SIGLIN_TARGET; prints "N passed, M
 // failed".
 #include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <limits>
 #include <memory>
@@ -327,6 +328,94 @@ void check_single_passes(const Kernels<T>& kernels, index_t rows, index_t n_in) 
     }
 }
 
+// Every row of a network of one hidden layer in turn, against plain loops in double.
+template <class T>
+void check_row_descent(const Kernels<T>& kernels, index_t n_in, index_t hidden,
+                       index_t n_out) {
+    const index_t rows = 5;
+    const RowLayer layers[] = {{n_in, hidden, Activation::sigmoid, 0, n_in * hidden},
+                               {hidden, n_out, Activation::sigmoid, (n_in + 1) * hidden,
+                                (n_in + 1) * hidden + hidden * n_out}};
+    const index_t n_params = (n_in + 1) * hidden + (hidden + 1) * n_out;
+    auto params = numbers<T>(n_params);
+    const auto x = numbers<T>(rows * n_in);
+    std::vector<T> t(static_cast<std::size_t>(rows * n_out));
+    std::vector<index_t> order(static_cast<std::size_t>(rows));
+    for (index_t r = 0; r < rows; ++r) {
+        order[r] = rows - 1 - r;
+        for (index_t k = 0; k < n_out; ++k) {
+            t[r * n_out + k] = T((r + k) % 2);
+        }
+    }
+    std::vector<double> p(params.begin(), params.end());
+    std::vector<double> exact_losses;
+    const double lr = 0.5;
+    for (const index_t r : order) {
+        const auto weight = [&](int l, index_t i, index_t j) -> double& {
+            return p[layers[l].w + i * layers[l].n_out + j];
+        };
+        std::vector<double> a(static_cast<std::size_t>(hidden));
+        for (index_t j = 0; j < hidden; ++j) {
+            double z = p[layers[0].b + j];
+            for (index_t i = 0; i < n_in; ++i) {
+                z += static_cast<double>(x[r * n_in + i]) * weight(0, i, j);
+            }
+            a[j] = sigma(z);
+        }
+        std::vector<double> da(a.size());
+        double loss = 0;
+        for (index_t k = 0; k < n_out; ++k) {
+            double z = p[layers[1].b + k];
+            for (index_t j = 0; j < hidden; ++j) {
+                z += a[j] * weight(1, j, k);
+            }
+            const double target = static_cast<double>(t[r * n_out + k]);
+            loss += std::log1p(std::exp(target > 0 ? -z : z));
+            const double dz = sigma(z) - target;
+            for (index_t j = 0; j < hidden; ++j) {
+                da[j] += dz * weight(1, j, k);
+                weight(1, j, k) -= lr * dz * a[j];
+            }
+            p[layers[1].b + k] -= lr * dz;
+        }
+        for (index_t j = 0; j < hidden; ++j) {
+            const double dz = da[j] * a[j] * (1 - a[j]);
+            for (index_t i = 0; i < n_in; ++i) {
+                weight(0, i, j) -= lr * dz * static_cast<double>(x[r * n_in + i]);
+            }
+            p[layers[0].b + j] -= lr * dz;
+        }
+        exact_losses.push_back(loss);
+    }
+    constexpr std::size_t kAlign = 64 / sizeof(T);
+    std::vector<T> scratch(
+        static_cast<std::size_t>(descent_scratch<T>(layers, 2, rows)) + kAlign);
+    T* aligned = scratch.data();
+    while (reinterpret_cast<std::uintptr_t>(aligned) % 64 != 0) {
+        ++aligned;
+    }
+    std::vector<double> losses(exact_losses.size());
+    bool ok = kernels.row_descent({layers,
+                                   2,
+                                   Loss::bce,
+                                   params.data(),
+                                   T(lr),
+                                   {x.data(), rows, n_in, n_in},
+                                   {t.data(), rows, n_out, n_out},
+                                   order.data(),
+                                   rows,
+                                   losses.data(),
+                                   aligned});
+    const double units = 40 + 4 * static_cast<double>(n_in + hidden + n_out);
+    for (index_t i = 0; i < n_params; ++i) {
+        ok = ok && close(params[i], p[i], 1, units);
+    }
+    for (index_t r = 0; r < rows; ++r) {
+        ok = ok && close(static_cast<T>(losses[r]), exact_losses[r], 1, units);
+    }
+    expect(ok, "row_descent", n_in, hidden, n_out);
+}
+
 template <class T>
 void check_updates(const Kernels<T>& kernels) {
     for (index_t n = 0; n <= 40; ++n) {
@@ -427,6 +516,13 @@ void check(const KernelTable& table) {
     for (const index_t rows : {1, 2, 15, 16, 17, 150}) {
         for (const index_t n_in : {1, 2, 4, 31, 64}) {
             check_single_passes(kernels, rows, n_in);
+        }
+    }
+    for (const index_t n_in : {1, 2, 5, 33}) {
+        for (const index_t hidden : {1, 3, 8, 17, 35}) {
+            for (const index_t n_out : {1, 2, 16, 19}) {
+                check_row_descent(kernels, n_in, hidden, n_out);
+            }
         }
     }
 }

@@ -26,6 +26,9 @@ struct ExpConstants<float> {
         0x1p-1F,         -0x1.555556p-3F, 0x1.5554a6p-5F,
         -0x1.111088p-7F, 0x1.6d7cb6p-10F, -0x1.a1aa6ep-13F,
     };
+    static constexpr float kExp[] = {
+        1.0F, -1.0F, kTail[0], kTail[1], kTail[2], kTail[3], kTail[4], kTail[5],
+    };
 };
 
 template <>
@@ -48,6 +51,10 @@ struct ExpConstants<double> {
         0x1.27e4c3e126f52p-22,
         -0x1.af63bdee0e02bp-26,
         0x1.1f9800579c772p-29,
+    };
+    static constexpr double kExp[] = {
+        1.0,      -1.0,     kTail[0], kTail[1], kTail[2], kTail[3],  kTail[4],
+        kTail[5], kTail[6], kTail[7], kTail[8], kTail[9], kTail[10],
     };
 };
 
@@ -186,6 +193,32 @@ SIGLIN_INLINE SigmoidParts<T> sigmoid_parts(const ReducedExp<T>& e) {
 template <class T>
 SIGLIN_INLINE SigmoidParts<T> sigmoid_parts(Vec<T> z) {
     return sigmoid_parts<T>(reduced_exp<T>(magnitude<T>(z)));
+}
+
+// sigma(z) and sigma(-z) for training, where a step waits for them: half the latency of
+// sigmoid_parts, for an error of up to 3 ulp (test_descent.py). |z| is taken as at most
+// kNormalLimit; NaN -> NaN. numerator: 1, or 0 where both shall be 0.
+template <class T>
+struct QuickSigmoid {
+    Vec<T> value;
+    Vec<T> rest;  // 1 - value, which keeps its digits
+};
+
+template <class T>
+SIGLIN_INLINE QuickSigmoid<T> quick_sigmoid_parts(Vec<T> z, Vec<T> numerator) {
+    using C = ExpConstants<T>;
+    z = smaller<T>(broadcast(C::kNormalLimit), z);
+    z = larger<T>(broadcast(-C::kNormalLimit), z);
+    const Vec<T> rounded = fma(z, broadcast(C::kLog2E), broadcast(C::kRound));
+    const Vec<T> n = rounded - broadcast(C::kRound);
+    const Vec<T> r = fma(n, broadcast(-C::kLn2Low), fma(n, broadcast(-C::kLn2High), z));
+    const UnsignedVec<T> bias = UnsignedVec<T>{} + kExponentBias<T>;
+    const UnsignedVec<T> biased =
+        (unsigned_bits<T>(broadcast(C::kRound)) + bias) - unsigned_bits<T>(rounded);
+    const Vec<T> scale = from_bits<T>(biased << kMantissaBits<T>);
+    const Vec<T> p = polynomial<T>(r, C::kExp);
+    const Vec<T> value = numerator / fma(p, scale, broadcast(T(1)));
+    return {value, (p * scale) * value};
 }
 
 template <class T>

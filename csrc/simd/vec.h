@@ -7,6 +7,7 @@ namespace siglin::SIGLIN_TARGET {
 namespace {
 
 struct AllLanes {};
+struct OneLane {};
 
 template <class T>
 SIGLIN_INLINE Vec<T> load(const T* p, AllLanes) {
@@ -15,6 +16,17 @@ SIGLIN_INLINE Vec<T> load(const T* p, AllLanes) {
 template <class T>
 SIGLIN_INLINE void store(T* p, Vec<T> v, AllLanes) {
     store(p, v);
+}
+
+template <class T>
+SIGLIN_INLINE Vec<T> load(const T* p, OneLane) {
+    Vec<T> v = {};
+    v[0] = *p;
+    return v;
+}
+template <class T>
+SIGLIN_INLINE void store(T* p, Vec<T> v, OneLane) {
+    *p = v[0];
 }
 
 // v in the lanes that exist, 0 in those past the end: for sums.
@@ -72,17 +84,21 @@ SIGLIN_INLINE Vec<T> smaller(Vec<T> a, Vec<T> b) {
     return a < b ? a : b;
 }
 
-// Lane 0 + lane 1 + ..., halves first: the order is fixed by the number of lanes.
+// a where a > b, else b: b also where either is NaN.
 template <class T>
+SIGLIN_INLINE Vec<T> larger(Vec<T> a, Vec<T> b) {
+    return a > b ? a : b;
+}
+
+// Lane 0 + lane 1 + ..., halves first: the order is fixed by the number of lanes. The
+// lanes are named one by one, so that they come by shuffles and not through memory.
+template <class T, int kBegin = 0, int kStep = 1>
 SIGLIN_INLINE T sum(Vec<T> v) {
-    T lanes[kLanes<T>];
-    store(lanes, v);
-    for (int width = kLanes<T> / 2; width > 0; width /= 2) {
-        for (int i = 0; i < width; ++i) {
-            lanes[i] += lanes[i + width];
-        }
+    if constexpr (kStep == kLanes<T>) {
+        return v[kBegin];
+    } else {
+        return sum<T, kBegin, 2 * kStep>(v) + sum<T, kBegin + kStep, 2 * kStep>(v);
     }
-    return lanes[0];
 }
 
 // Lanes where bit `kHalf` of the lane's number is set change places with those of b
