@@ -158,7 +158,8 @@ index_t descent_scratch(const RowLayer* layers, index_t count, index_t steps) {
 // gradient (kernels/neuron.h). x by columns: feature i of row r is x[i * x_stride + r];
 // x_stride and the memory behind t are rounded up to kNeuronLanes, what lies past the
 // rows is finite.
-inline constexpr index_t kNeuronLanes = 16;
+template <class T>
+inline constexpr index_t kNeuronLanes = 64 / static_cast<index_t>(sizeof(T));
 inline constexpr index_t kNeuronInputs = 64;  // n_in at most
 
 template <class T>
@@ -173,6 +174,27 @@ struct NeuronArgs {
     T* dw;
     T* db;
     T scale;
+};
+
+// Up to `steps` steps of gradient descent of a neuron on one batch: param (w, then b)
+// -= lr * gradient, losses[s] the mean loss before step s. Of batch, what is given is
+// x, t, scale, the sizes and whether b is null. Stops after the step whose change has a
+// 2-norm
+// <= tol (0: never), and before one whose loss or parameters are not finite.
+template <class T>
+struct NeuronDescentArgs {
+    NeuronArgs<T> batch;
+    T* param;
+    T lr;
+    double tol;
+    index_t steps;
+    double* losses;
+};
+
+struct NeuronDescentResult {
+    index_t steps;  // made
+    bool small_step;
+    bool diverged;  // losses[steps] is of the step that was not made
 };
 
 // One optimiser step over flat vectors of n parameters. Nothing is written unless every

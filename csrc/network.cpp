@@ -361,9 +361,13 @@ double NetworkRunner<T>::block_loss(const BlockArrays<T>& block, const T* params
 }
 
 template <class T>
+index_t NetworkRunner<T>::neuron_stride(index_t rows) {
+    return (rows + kNeuronLanes<T> - 1) / kNeuronLanes<T> * kNeuronLanes<T>;
+}
+
+template <class T>
 void NetworkRunner<T>::store_by_columns(const Batch<T>& batch) {
-    const index_t stride =
-        (batch.rows + kNeuronLanes - 1) / kNeuronLanes * kNeuronLanes;
+    const index_t stride = neuron_stride(batch.rows);
     if (columns_.data() == nullptr) {
         const index_t count = stride * (plan_.n_in() + 1);
         columns_ = Buffer<T>(count);
@@ -389,19 +393,40 @@ void NetworkRunner<T>::prepare(const Batch<T>& batch) {
 }
 
 template <class T>
+NeuronArgs<T> NetworkRunner<T>::neuron_args(const T* params, T* grads,
+                                            index_t rows) const {
+    const RowLayer& layer = plan_.layers[0];
+    const index_t stride = neuron_stride(rows);
+    const T* x = columns_.data();
+    T* db = layer.b >= 0 && grads != nullptr ? grads + layer.b : nullptr;
+    return {x,
+            stride,
+            x + stride * layer.n_in,
+            rows,
+            layer.n_in,
+            params + layer.w,
+            bias(params, 0),
+            grads,
+            db,
+            T(1) / static_cast<T>(rows)};
+}
+
+template <class T>
 double NetworkRunner<T>::neuron_loss(const T* params, T* grads, const Batch<T>& batch) {
     if (!prepared_) {
         store_by_columns(batch);
     }
-    const RowLayer& layer = plan_.layers[0];
-    const index_t stride =
-        (batch.rows + kNeuronLanes - 1) / kNeuronLanes * kNeuronLanes;
-    const T* x = columns_.data();
     const double total = kernel_table().kernels<T>().neuron_loss_gradient(
-        {x, stride, x + stride * layer.n_in, batch.rows, layer.n_in, params + layer.w,
-         bias(params, 0), grads + layer.w, layer.b >= 0 ? grads + layer.b : nullptr,
-         T(1) / static_cast<T>(batch.rows)});
+        neuron_args(params, grads, batch.rows));
     return total / static_cast<double>(batch.rows);
+}
+
+template <class T>
+NeuronDescentResult NetworkRunner<T>::descend_neuron(T* params, index_t rows, T lr,
+                                                     double tol, index_t steps,
+                                                     double* losses) const {
+    return kernel_table().kernels<T>().neuron_descent(
+        {neuron_args(params, nullptr, rows), params, lr, tol, steps, losses});
 }
 
 template <class T>

@@ -92,6 +92,10 @@ class NetworkRunner {
     // Does once what every later call of loss with this batch needs.
     void prepare(const Batch<T>& batch);
 
+    // Steps of gradient descent of one neuron on a prepared batch (NeuronDescentArgs).
+    NeuronDescentResult descend_neuron(T* params, index_t rows, T lr, double tol,
+                                       index_t steps, double* losses) const;
+
     // The mean over the rows of the loss; with grads, its gradient (n_params). With a
     // descent that comes out done, grads holds nothing of use.
     double loss(const T* params, T* grads, const Batch<T>& batch,
@@ -100,7 +104,9 @@ class NetworkRunner {
   private:
     const T* weights(const T* params, std::size_t l) const;
     const T* bias(const T* params, std::size_t l) const;
+    static index_t neuron_stride(index_t rows);
     void store_by_columns(const Batch<T>& batch);
+    NeuronArgs<T> neuron_args(const T* params, T* grads, index_t rows) const;
     double neuron_loss(const T* params, T* grads, const Batch<T>& batch);
     index_t space_of_block() const;
     BlockArrays<T> arrays(T* space) const;

@@ -87,6 +87,12 @@ class FitLoop {
         stopped = true;
     }
 
+    // How many of so many steps may be made before on_step wants to see the parameters.
+    index_t steps_to_hook(index_t most) const {
+        const index_t every = hooks.every;
+        return every > 0 ? std::min(most, every - result.steps % every) : most;
+    }
+
     void diverge(double loss) {
         total_ += loss;
         ++batches_;
@@ -187,10 +193,7 @@ class RowDescent {
             index_t count = 0;
             for (index_t begin = 0; !loop_.stopped && begin < epochs * rows_;
                  begin += count) {
-                count = std::min(steps_, epochs * rows_ - begin);
-                if (const index_t every = loop_.hooks.every; every > 0) {
-                    count = std::min(count, every - loop_.result.steps % every);
-                }
+                count = loop_.steps_to_hook(std::min(steps_, epochs * rows_ - begin));
                 loop_.poll.charge(static_cast<double>(count) * loop_.work_per_row);
                 descend(begin, count);
             }
@@ -267,6 +270,39 @@ class RowDescent {
     DescentArgs<T> args_;
 };
 
+// Plain gradient descent of one neuron with full batches, many steps to a kernel call.
+template <class T>
+void descend_neuron(const NetworkRunner<T>& runner, T* params, FitLoop& loop) {
+    // Of a call, about 0.1 ms; a callback stands between any two epochs.
+    constexpr double kWork = 1e6;
+    constexpr double kMostSteps = 256;
+    const bool hooked = loop.hooks.on_epoch && loop.hooks.min_interval <= 0;
+    const double work = static_cast<double>(loop.rows) * loop.work_per_row;
+    const auto most =
+        hooked ? index_t{1}
+               : static_cast<index_t>(std::clamp(kWork / work, 1.0, kMostSteps));
+    Buffer<double> losses(most);
+    while (loop.running()) {
+        const index_t count = std::min(loop.steps_to_hook(most),
+                                       loop.options.epochs - loop.result.epochs);
+        loop.poll.charge(static_cast<double>(count) * work);
+        const NeuronDescentResult done =
+            runner.descend_neuron(params, loop.rows, static_cast<T>(loop.options.lr),
+                                  loop.options.tol, count, losses.data());
+        for (index_t s = 0; s < done.steps; ++s) {
+            loop.end_step(losses.data()[s]);
+            if (done.small_step && s + 1 == done.steps) {
+                loop.stop(StopReason::tol);
+            }
+            loop.end_epoch();
+        }
+        if (done.diverged) {
+            loop.diverge(losses.data()[done.steps]);
+            loop.end_epoch();
+        }
+    }
+}
+
 }  // namespace
 
 Pacer::Pacer(double seconds) : seconds_(seconds), last_(Clock::now()) {}
@@ -308,6 +344,10 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
         runner.prepare({x, t, nullptr, rows});
     }
     loop.work_per_row = runner.multiply_adds_per_row();
+    if (batch_rows == rows && plan.is_neuron(rows) &&
+        options.optimizer == Optimizer::gd) {
+        descend_neuron(runner, params, loop);
+    }
     while (loop.running()) {
         if (shuffles) {
             std::iota(order.data(), order.data() + rows, index_t{0});

@@ -283,7 +283,8 @@ void check_single_passes(const Kernels<T>& kernels, index_t rows, index_t n_in) 
     for (index_t r = 0; r < rows; ++r) {
         t[r] = T(r % 2);
     }
-    const index_t stride = (rows + kNeuronLanes - 1) / kNeuronLanes * kNeuronLanes;
+    const index_t stride =
+        (rows + kNeuronLanes<T> - 1) / kNeuronLanes<T> * kNeuronLanes<T>;
     std::vector<T> columns(static_cast<std::size_t>(stride * n_in), T(0));
     std::vector<T> padded_t(static_cast<std::size_t>(stride), T(0));
     std::vector<double> grads(static_cast<std::size_t>(n_in) + 1);
@@ -317,6 +318,33 @@ void check_single_passes(const Kernels<T>& kernels, index_t rows, index_t n_in) 
                    {columns.data(), stride, padded_t.data(), rows, n_in, w.data(),
                     w.data() + n_in, got.data(), got.data() + n_in, T(1)})),
                "neuron_loss_gradient", rows, n_in);
+        // The gradient again, as what one step of length 1 changes; and the step's
+        // loss.
+        std::vector<T> param(n_in + 1, T(0));
+        double losses[2] = {0, 0};
+        for (index_t i = 0; i <= n_in; ++i) {
+            param[i] = w[i];
+        }
+        NeuronArgs<T> batch = {columns.data(), stride,        padded_t.data(), rows,
+                               n_in,           nullptr,       param.data(),    nullptr,
+                               nullptr,        T(1) / T(rows)};
+        const NeuronDescentResult done =
+            kernels.neuron_descent({batch, param.data(), T(rows), 0, 1, losses});
+        for (index_t i = 0; i <= n_in; ++i) {
+            got[i] = w[i] - param[i];
+        }
+        expect(done.steps == 1 && agrees(losses[0] * static_cast<double>(rows)),
+               "neuron_descent", rows, n_in);
+        // Stops where the change is small, and before what is not finite.
+        const NeuronDescentResult small =
+            kernels.neuron_descent({batch, param.data(), T(1e-6), 1.0, 2, losses});
+        expect(small.steps == 1 && small.small_step && !small.diverged,
+               "neuron_descent, small step", rows, n_in);
+        const auto kept = param;
+        const NeuronDescentResult bad = kernels.neuron_descent(
+            {batch, param.data(), std::numeric_limits<T>::infinity(), 0, 2, losses});
+        expect(bad.steps == 0 && bad.diverged && param == kept,
+               "neuron_descent, divergent step", rows, n_in);
     }
     if (rows == 1) {
         const RowLayer layer = {n_in, 1, Activation::sigmoid, 0, n_in};

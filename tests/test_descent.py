@@ -1,4 +1,4 @@
-"""Single-row gradient descent in small networks, which has a native loop of its own."""
+"""What has a native loop of its own: gradient descent row by row, and of one neuron."""
 
 import itertools
 
@@ -9,6 +9,7 @@ import siglin
 from helpers import assert_same_bits
 from siglin import reference
 
+KINDS = siglin.Network, reference.Network
 FUSED = [name for name in siglin.targets() if name != "x86_v2"]
 # Around the vector widths, one output and more, up to eight layers, and one more.
 SIZES = [
@@ -187,6 +188,77 @@ def test_scores_of_rows_in_pieces_are_those_of_all(rng):
     )
     np.testing.assert_allclose(history.loss, [mean, mean], rtol=1e-12)
     np.testing.assert_allclose(net.params, start, rtol=0, atol=1e-25)
+
+
+# ---- one neuron, full batches --------------------------------------------------------
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("n_in", [1, 2, 3, 4, 5, 7, 8, 17, 64])
+@pytest.mark.parametrize("rows", [2, 7, 8, 9, 16, 31, 150, 192, 193, 500])
+def test_neuron_matches_the_reference(rows, n_in, bias, rng):
+    x, t = make_data(rng, [n_in, 1], rows)
+    net, ours = (kind([n_in, 1], bias=bias, seed=1) for kind in KINDS)
+    settings = {"lr": 0.3, "epochs": 300}
+    history, want = net.fit(x, t, **settings), ours.fit(x, t, **settings)
+    np.testing.assert_allclose(net.params, ours.params, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(history.loss, want.loss, rtol=1e-11)
+
+
+@pytest.mark.parametrize("rows", [2, 15, 150, 1000])
+def test_the_neuron_has_the_bits_of_every_fused_target(rows, dtype, rng):
+    x, t = make_data(rng, [4, 1], rows, dtype)
+    results = []
+    for name in FUSED:
+        before = siglin.target()
+        siglin._core.use_target(name)
+        net = siglin.Network([4, 1], dtype=dtype, seed=1)
+        loss = net.fit(x, t, epochs=50, tol=1e-9).loss
+        siglin._core.use_target(before)
+        results.append((net.params, np.array(loss)))
+    for params, loss in results:
+        assert_same_bits(params, results[0][0])
+        assert_same_bits(loss, results[0][1])
+
+
+@pytest.mark.parametrize("rows", [2, 150, 4000])
+def test_hooks_change_no_bit_of_a_neuron(rows, rng, capsys):
+    x, t = make_data(rng, [4, 1], rows)
+    settings = {"epochs": 700, "lr": 0.5, "tol": 1e-3}
+    fits = []
+    for options in ({}, {"progress": 7}, {"callback": lambda _: None}):
+        net = siglin.Network([4, 1], seed=1)
+        fits.append((net.params, net.fit(x, t, **settings, **options)))
+    lines = capsys.readouterr().out.splitlines()
+    assert fits[0][1].stop_reason == "tol"
+    assert len(lines) == fits[0][1].steps // 7
+    for params, history in fits:
+        assert_same_bits(params, fits[0][0])
+        assert history.loss == fits[0][1].loss
+
+
+def test_divergence_of_a_neuron_keeps_the_last_finite_weights(dtype):
+    x = np.full((20, 1), 1e30, dtype)
+    t = (np.arange(20) % 2).astype(dtype)[:, None]
+    seen = []
+    for options in ({}, {"callback": lambda s: seen.append(s.params.copy())}):
+        net = siglin.Network([1, 1], bias=False, dtype=dtype)
+        net.params = [1e-30]
+        with pytest.raises(siglin.DivergenceError):
+            net.fit(x, t, lr=float(np.finfo(dtype).max) / 1e20, epochs=90, **options)
+        assert np.isfinite(net.params).all()
+        seen.append(net.params.copy())
+    for params in seen[1:]:
+        assert_same_bits(params, seen[0])
+
+
+def test_small_losses_of_a_neuron_keep_their_digits(dtype):
+    """Where every row is classified with certainty, log(1 + e) is e and not 0."""
+    x = np.linspace(40, 60, 50, dtype=dtype)[:, None]
+    net = siglin.Network([1, 1], bias=False, dtype=dtype)
+    net.params = [1.0]
+    loss = net.fit(x, np.ones_like(x), lr=1e-30, epochs=1).loss
+    assert loss == [pytest.approx(np.exp(-x.astype(float)).mean(), rel=1e-5)]
 
 
 def test_transposed_weights_stay_the_weights(rng):

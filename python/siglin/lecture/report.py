@@ -140,8 +140,8 @@ def _iris_race(checks: Checks, run: iris_neuron.Run, timed_updates: int) -> None
         native = iris_neuron.train(siglin.Neuron(3), most_updates=timed_updates)
     print(f"\nNumPy loop of {native.updates:,} updates ...", flush=True)
     plain = iris_neuron.train_with_numpy(native.updates)
-    print(f"native    {native.seconds:.3f} s")
-    print(f"NumPy     {plain.seconds:.3f} s for the same {plain.updates:,} updates")
+    print(f"native    {native.seconds:.4f} s")
+    print(f"NumPy     {plain.seconds:.4f} s for the same {plain.updates:,} updates")
     print(f"ratio     {plain.seconds / native.seconds:.0f} times")
     checks.equal("Iris, updates of the NumPy loop", plain.updates, native.updates)
     checks.close(
