@@ -197,6 +197,47 @@ struct NeuronDescentResult {
     bool diverged;  // losses[steps] is of the step that was not made
 };
 
+// to[j * stride + r] = from[order[r], j] for `rows` rows, and 0 for the rows up to the
+// next multiple of kNeuronLanes; stride is at least that. order null: the rows as they
+// lie.
+template <class T>
+struct ColumnsArgs {
+    MatrixView<const T> from;
+    const index_t* order;
+    index_t rows;
+    T* to;
+    index_t stride;
+};
+
+// The summed loss of a block of rows, bce or squared_error, and scale times its
+// gradient with respect to all parameters (kernels/narrow.h). x and t by columns:
+// feature i of row r is x[i * stride + r]; stride is `rows` rounded up to kNeuronLanes,
+// what lies past the rows is finite. scratch: narrow_scratch elements. The same bits on
+// every target with a fused multiply-add.
+template <class T>
+struct NarrowArgs {
+    const RowLayer* layers;
+    index_t count;
+    Loss loss;
+    const T* params;
+    T* grads;
+    bool accumulate;  // add to grads instead of storing
+    const T* x;
+    const T* t;
+    index_t stride;
+    index_t rows;
+    T scale;
+    T* scratch;
+};
+
+inline index_t narrow_scratch(const RowLayer* layers, index_t count, index_t stride) {
+    index_t features = 0;
+    for (index_t l = 0; l < count; ++l) {
+        features += 2 * layers[l].n_out;  // outputs and derivatives
+    }
+    return features * stride;
+}
+
 // One optimiser step over flat vectors of n parameters. Nothing is written unless every
 // new parameter is finite. Returns the squared 2-norm of the parameter change if
 // want_norm, else 0; NaN where nothing was written. momentum: m. adam: m and v.

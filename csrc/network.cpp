@@ -13,6 +13,10 @@ namespace {
 
 bool is_linear(Activation f) { return f == Activation::identity; }
 
+index_t round_up(index_t n, index_t multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
+
 // Whether the loss starts from the last layer's pre-activations.
 bool from_logits(Loss loss) { return loss != Loss::squared_error; }
 
@@ -104,6 +108,32 @@ bool NetworkPlan::is_neuron(index_t rows) const {
            n_in() <= kNeuronInputs && rows <= kMostElements / n_in();
 }
 
+bool NetworkPlan::is_narrow(index_t rows) const {
+    constexpr index_t kMostWidth = 32;
+    constexpr index_t kLeastRows = 128;
+    if (rows < kLeastRows || loss == Loss::cross_entropy || n_in() > kMostWidth) {
+        return false;
+    }
+    for (const RowLayer& layer : layers) {
+        if (layer.n_out > kMostWidth) {
+            return false;
+        }
+    }
+    return true;
+}
+
+index_t NetworkPlan::narrow_rows(index_t item_size) const {
+    constexpr index_t kBudget = 64 * 1024;
+    constexpr index_t kMostRows = 1008;
+    index_t per_row = n_in() + n_out();
+    for (const RowLayer& layer : layers) {
+        per_row += 2 * layer.n_out;
+    }
+    constexpr index_t kGroup = kNeuronLanes<float>;
+    const index_t groups = kBudget / (per_row * item_size) / kGroup;
+    return std::clamp<index_t>(groups / 2 * 2 + 1, 1, kMostRows / kGroup) * kGroup;
+}
+
 template <class T>
 NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows)
     : plan_(plan),
@@ -113,8 +143,15 @@ NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows)
     if (rows <= block_ || plan.is_wide(sizeof(T))) {
         space_ = Buffer<T>(space_of_block());
         arrays_ = arrays(space_.data());
-    } else {
-        const index_t slots = plan.slots((rows + block_ - 1) / block_, sizeof(T));
+    }
+    index_t shared_block = block_;
+    if (plan.is_narrow(rows)) {
+        narrow_block_ = plan.narrow_rows(sizeof(T));
+        shared_block = narrow_block_;
+    }
+    const index_t blocks = (rows + shared_block - 1) / shared_block;
+    if (blocks > 1 && !plan.is_wide(sizeof(T))) {
+        const index_t slots = plan.slots(blocks, sizeof(T));
         slot_grads_ = Buffer<T>(slots * plan.n_params);
         slot_losses_.resize(static_cast<std::size_t>(slots));
     }
@@ -389,7 +426,64 @@ void NetworkRunner<T>::prepare(const Batch<T>& batch) {
     if (plan_.is_neuron(batch.rows)) {
         store_by_columns(batch);
         prepared_ = true;
+    } else if (narrow_is_prepared(batch.rows)) {
+        const index_t features = plan_.n_in() + plan_.n_out();
+        columns_ = Buffer<T>(round_up(batch.rows, kNeuronLanes<T>) * features);
+        for (index_t begin = 0; begin < batch.rows; begin += narrow_block_) {
+            store_narrow_block(batch, begin, columns_.data() + begin * features);
+        }
+        prepared_ = true;
     }
+}
+
+// Whether the columns of a batch that never changes are kept for all steps of a fit.
+template <class T>
+bool NetworkRunner<T>::narrow_is_prepared(index_t rows) const {
+    constexpr index_t kMostBytes = 1024 * 1024;
+    const index_t row_bytes =
+        (plan_.n_in() + plan_.n_out()) * static_cast<index_t>(sizeof(T));
+    return plan_.is_narrow(rows) && rows <= kMostBytes / row_bytes;
+}
+
+// x and then t of the block that begins at a row, by columns.
+template <class T>
+void NetworkRunner<T>::store_narrow_block(const Batch<T>& batch, index_t begin,
+                                          T* to) const {
+    const auto& kernels = kernel_table().kernels<T>();
+    const index_t rows = std::min(narrow_block_, batch.rows - begin);
+    const index_t stride = round_up(rows, kNeuronLanes<T>);
+    for (MatrixView<const T> from : {batch.x, batch.t}) {
+        if (batch.order == nullptr) {
+            from.data += begin * from.stride;
+        }
+        const index_t* order = batch.order == nullptr ? nullptr : batch.order + begin;
+        kernels.to_columns({from, order, rows, to, stride});
+        to += from.cols * stride;
+    }
+}
+
+template <class T>
+double NetworkRunner<T>::narrow_block_loss(const T* params, T* grads,
+                                           const Batch<T>& batch, index_t begin,
+                                           bool accumulate) const {
+    const index_t features = plan_.n_in() + plan_.n_out();
+    const auto layers = static_cast<index_t>(plan_.layers.size());
+    const index_t rows = std::min(narrow_block_, batch.rows - begin);
+    const index_t stride = round_up(rows, kNeuronLanes<T>);
+    const index_t scratch_size = narrow_scratch(plan_.layers.data(), layers, stride);
+    struct Space;
+    T* scratch = static_cast<T*>(thread_space<Space>(
+        static_cast<std::size_t>(scratch_size + stride * features) * sizeof(T)));
+    const T* x = columns_.data() + begin * features;
+    if (!prepared_) {
+        T* columns = scratch + scratch_size;
+        store_narrow_block(batch, begin, columns);
+        x = columns;
+    }
+    return kernel_table().kernels<T>().narrow_loss_gradient(
+        {plan_.layers.data(), layers, plan_.loss, params, grads, accumulate, x,
+         x + stride * plan_.n_in(), stride, rows, T(1) / static_cast<T>(batch.rows),
+         scratch});
 }
 
 template <class T>
@@ -445,56 +539,71 @@ double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
         progress(static_cast<double>(batch.rows) * multiply_adds_per_row_);
         return neuron_loss(params, grads, batch);
     }
-    if (space_.data() == nullptr) {
-        return shared_loss(params, grads, batch, progress);
+    if (grads != nullptr && plan_.is_narrow(batch.rows)) {
+        const double total = sum_of_blocks(
+            batch.rows, narrow_block_, grads, progress,
+            [&](index_t begin, index_t, T* sums, bool accumulate) {
+                return narrow_block_loss(params, sums, batch, begin, accumulate);
+            });
+        return total / static_cast<double>(batch.rows);
     }
     const T scale = T(1) / static_cast<T>(batch.rows);
     double total = 0;
-    for (index_t begin = 0; begin < batch.rows; begin += block_) {
-        const index_t rows = std::min(block_, batch.rows - begin);
-        const bool last = begin + rows == batch.rows;
-        total += block_loss(arrays_, params, grads,
-                            take_block(arrays_, batch, begin, rows), scale, begin > 0,
-                            &progress, last && begin == 0 ? descent : nullptr);
+    if (space_.data() == nullptr) {
+        total =
+            sum_of_blocks(batch.rows, block_, grads, progress,
+                          [&](index_t begin, index_t rows, T* sums, bool accumulate) {
+                              const BlockArrays<T> arrays = thread_arrays();
+                              return block_loss(arrays, params, sums,
+                                                take_block(arrays, batch, begin, rows),
+                                                scale, accumulate, nullptr, nullptr);
+                          });
+    } else {
+        for (index_t begin = 0; begin < batch.rows; begin += block_) {
+            const index_t rows = std::min(block_, batch.rows - begin);
+            total += block_loss(
+                arrays_, params, grads, take_block(arrays_, batch, begin, rows), scale,
+                begin > 0, &progress, rows == batch.rows ? descent : nullptr);
+        }
     }
     return total / static_cast<double>(batch.rows);
 }
 
-// Blocks on several threads. Slot s sums the blocks from s * blocks / slots on, in
-// order; then the slots are added in order.
+// The sum of block_loss(begin, rows, sums, accumulate) over all blocks, shared among
+// the threads; grads (or null) gets the sum of their gradients. Slot s sums the blocks
+// from s * blocks / slots on, in order; then the slots are added in order.
 template <class T>
-double NetworkRunner<T>::shared_loss(const T* params, T* grads, const Batch<T>& batch,
-                                     const Progress& progress) {
-    const T scale = T(1) / static_cast<T>(batch.rows);
-    const index_t blocks = (batch.rows + block_ - 1) / block_;
+template <class BlockLoss>
+double NetworkRunner<T>::sum_of_blocks(index_t rows, index_t block, T* grads,
+                                       const Progress& progress,
+                                       const BlockLoss& block_loss) {
+    const index_t blocks = (rows + block - 1) / block;
+    if (blocks == 1) {
+        progress(static_cast<double>(rows) * multiply_adds_per_row_);
+        return block_loss(0, rows, grads, false);
+    }
     const index_t slots = plan_.slots(blocks, sizeof(T));
-    for_waves(slots, (batch.rows + slots - 1) / slots, progress, [&](index_t slot) {
-        const BlockArrays<T> arrays = thread_arrays();
+    for_waves(slots, (rows + slots - 1) / slots, progress, [&](index_t slot) {
         T* sums = grads == nullptr ? grads : slot_grads_.data() + slot * plan_.n_params;
         double loss = 0;
         const index_t first = slot * blocks / slots;
         for (index_t i = first; i < (slot + 1) * blocks / slots; ++i) {
-            const index_t begin = i * block_;
-            const index_t rows = std::min(block_, batch.rows - begin);
-            loss +=
-                block_loss(arrays, params, sums, take_block(arrays, batch, begin, rows),
-                           scale, i > first, nullptr, nullptr);
+            const index_t begin = i * block;
+            loss += block_loss(begin, std::min(block, rows - begin), sums, i > first);
         }
         slot_losses_[static_cast<std::size_t>(slot)] = loss;
     });
     double total = 0;
     for (index_t slot = 0; slot < slots; ++slot) {
         total += slot_losses_[static_cast<std::size_t>(slot)];
-        if (grads != nullptr) {
-            const T* sums = slot_grads_.data() + slot * plan_.n_params;
-            if (slot == 0) {
-                std::copy_n(sums, plan_.n_params, grads);
-            } else {
-                kernel_table().kernels<T>().add_to(sums, grads, plan_.n_params);
-            }
+        const T* sums = slot_grads_.data() + slot * plan_.n_params;
+        if (grads != nullptr && slot == 0) {
+            std::copy_n(sums, plan_.n_params, grads);
+        } else if (grads != nullptr) {
+            kernel_table().kernels<T>().add_to(sums, grads, plan_.n_params);
         }
     }
-    return total / static_cast<double>(batch.rows);
+    return total;
 }
 
 template class NetworkRunner<float>;

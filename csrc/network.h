@@ -33,6 +33,10 @@ struct NetworkPlan {
     bool is_small() const;
     // Whether a batch of so many rows takes the path of kernels/neuron.h.
     bool is_neuron(index_t rows) const;
+    // Whether a batch of so many rows takes the path of kernels/narrow.h, and the rows
+    // of its blocks.
+    bool is_narrow(index_t rows) const;
+    index_t narrow_rows(index_t item_size) const;
 
     // The activation of the last layer is the identity for softmax.
     std::vector<RowLayer> layers;
@@ -125,8 +129,13 @@ class NetworkRunner {
     void for_waves(index_t count, index_t rows_each, const Progress& progress,
                    const Run& run) const;
     double most_change(const BlockArrays<T>& block, const Batch<T>& rows) const;
-    double shared_loss(const T* params, T* grads, const Batch<T>& batch,
-                       const Progress& progress);
+    bool narrow_is_prepared(index_t rows) const;
+    void store_narrow_block(const Batch<T>& batch, index_t begin, T* to) const;
+    double narrow_block_loss(const T* params, T* grads, const Batch<T>& batch,
+                             index_t begin, bool accumulate) const;
+    template <class BlockLoss>
+    double sum_of_blocks(index_t rows, index_t block, T* grads,
+                         const Progress& progress, const BlockLoss& block_loss);
 
     const NetworkPlan& plan_;
     bool small_;
@@ -134,7 +143,9 @@ class NetworkRunner {
     double multiply_adds_per_row_;
     Buffer<T> space_;
     BlockArrays<T> arrays_;
-    Buffer<T> columns_;  // of one neuron: x by columns, then t
+    // x by columns, then t: of one neuron; block by block if narrow.
+    Buffer<T> columns_;
+    index_t narrow_block_ = 0;
     bool prepared_ = false;
     // Of blocks that are shared among threads: gradients and losses, slot by slot.
     Buffer<T> slot_grads_;

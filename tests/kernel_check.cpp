@@ -1,6 +1,7 @@
 // Checks the kernels of one target against plain loops, without Python: for targets
 // that this machine only emulates. Built with SIGLIN_TARGET; prints "N passed, M
 // failed".
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -444,6 +445,157 @@ void check_row_descent(const Kernels<T>& kernels, index_t n_in, index_t hidden,
     expect(ok, "row_descent", n_in, hidden, n_out);
 }
 
+struct Wanted {
+    double loss = 0;
+    std::vector<double> grads;
+};
+
+// The summed loss and its gradient, row by row in double.
+template <class T>
+Wanted plain_network(const std::vector<RowLayer>& layers, Loss loss,
+                     const std::vector<T>& params, const std::vector<T>& x,
+                     const std::vector<T>& t, index_t rows) {
+    Wanted wanted;
+    wanted.grads.resize(params.size());
+    for (index_t r = 0; r < rows; ++r) {
+        std::vector<std::vector<double>> a(layers.size() + 1);
+        std::vector<std::vector<double>> d(layers.size());
+        for (index_t i = 0; i < layers[0].n_in; ++i) {
+            a[0].push_back(static_cast<double>(x[r * layers[0].n_in + i]));
+        }
+        std::vector<double> dz;
+        for (std::size_t l = 0; l < layers.size(); ++l) {
+            const RowLayer& layer = layers[l];
+            for (index_t j = 0; j < layer.n_out; ++j) {
+                double z =
+                    layer.b >= 0 ? static_cast<double>(params[layer.b + j]) : 0.0;
+                for (index_t i = 0; i < layer.n_in; ++i) {
+                    z += a[l][i] *
+                         static_cast<double>(params[layer.w + i * layer.n_out + j]);
+                }
+                const Point p = exact(layer.activation, z);
+                a[l + 1].push_back(p.value);
+                d[l].push_back(p.derivative);
+                if (l + 1 == layers.size()) {
+                    const double target = static_cast<double>(t[r * layer.n_out + j]);
+                    const double off = p.value - target;
+                    if (loss == Loss::bce) {
+                        wanted.loss += std::fmax(z, 0) - target * z +
+                                       std::log1p(std::exp(-std::fabs(z)));
+                        dz.push_back(off);
+                    } else {
+                        wanted.loss += off * off / 2;
+                        dz.push_back(off * p.derivative);
+                    }
+                }
+            }
+        }
+        for (std::size_t l = layers.size(); l-- > 0;) {
+            const RowLayer& layer = layers[l];
+            std::vector<double> dx(static_cast<std::size_t>(layer.n_in));
+            for (index_t i = 0; i < layer.n_in; ++i) {
+                for (index_t j = 0; j < layer.n_out; ++j) {
+                    const index_t at = layer.w + i * layer.n_out + j;
+                    wanted.grads[at] += a[l][i] * dz[j];
+                    dx[i] += dz[j] * static_cast<double>(params[at]);
+                }
+                if (l > 0) {
+                    dx[i] *= d[l - 1][i];
+                }
+            }
+            for (index_t j = 0; layer.b >= 0 && j < layer.n_out; ++j) {
+                wanted.grads[layer.b + j] += dz[j];
+            }
+            dz = dx;
+        }
+    }
+    return wanted;
+}
+
+template <class T>
+void check_narrow(const Kernels<T>& kernels, const std::vector<index_t>& sizes,
+                  Activation hidden, Activation output, Loss loss, bool bias,
+                  index_t rows) {
+    std::vector<RowLayer> layers;
+    index_t n_params = 0;
+    index_t widest = 0;
+    for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
+        const index_t w = n_params;
+        const index_t b = w + sizes[l] * sizes[l + 1];
+        n_params = b + (bias ? sizes[l + 1] : 0);
+        layers.push_back({sizes[l], sizes[l + 1],
+                          l + 2 == sizes.size() ? output : hidden, w, bias ? b : -1});
+        widest = std::max(widest, sizes[l]);
+    }
+    const auto x = numbers<T>(rows * sizes.front());
+    const auto params = numbers<T>(n_params);
+    auto t = numbers<T>(rows * sizes.back());
+    for (T& target : t) {
+        target = loss == Loss::bce ? T(target > 0) : target;
+    }
+    const Wanted wanted = plain_network(layers, loss, params, x, t, rows);
+    double scale = 1;
+    for (const double g : wanted.grads) {
+        scale = std::fmax(scale, std::fabs(g));
+    }
+    // The rows reversed, so that they have an order.
+    std::vector<index_t> order;
+    for (index_t r = rows; r-- > 0;) {
+        order.push_back(r);
+    }
+    const index_t stride =
+        (rows + kNeuronLanes<T> - 1) / kNeuronLanes<T> * kNeuronLanes<T>;
+    const index_t count = static_cast<index_t>(layers.size());
+    const std::size_t scratch_size =
+        static_cast<std::size_t>(narrow_scratch(layers.data(), count, stride));
+    std::vector<T> scratch(scratch_size + 1, T(7));
+    for (const bool reversed : {false, true}) {
+        std::vector<T> columns_x(static_cast<std::size_t>(stride * sizes.front()),
+                                 T(7));
+        std::vector<T> columns_t(static_cast<std::size_t>(stride * sizes.back()), T(7));
+        const index_t* rows_taken = reversed ? order.data() : nullptr;
+        kernels.to_columns({{x.data(), rows, sizes.front(), sizes.front()},
+                            rows_taken,
+                            rows,
+                            columns_x.data(),
+                            stride});
+        kernels.to_columns({{t.data(), rows, sizes.back(), sizes.back()},
+                            rows_taken,
+                            rows,
+                            columns_t.data(),
+                            stride});
+        bool ok = true;
+        for (index_t r = 0; r < stride; ++r) {
+            for (index_t i = 0; i < sizes.front(); ++i) {
+                const index_t from = reversed ? rows - 1 - r : r;
+                ok = ok && columns_x[i * stride + r] ==
+                               (r < rows ? x[from * sizes.front() + i] : T(0));
+            }
+        }
+        expect(ok, "to_columns", rows, sizes.front(), reversed);
+        std::vector<T> grads(static_cast<std::size_t>(n_params) + 1, T(7));
+        for (const bool accumulate : {false, true}) {
+            const double got = kernels.narrow_loss_gradient(
+                {layers.data(), count, loss, params.data(), grads.data(), accumulate,
+                 columns_x.data(), columns_t.data(), stride, rows, T(1),
+                 scratch.data()});
+            const double times = accumulate ? 2 : 1;
+            // As in check_layer, for every layer, in units of the largest gradient.
+            const double units =
+                times * static_cast<double>(count * (4 + rows + widest));
+            ok = scratch[scratch_size] == T(7) && grads[n_params] == T(7) &&
+                 std::fabs(got - wanted.loss) <=
+                     units * static_cast<double>(std::numeric_limits<T>::epsilon()) *
+                         (1 + wanted.loss);
+            for (index_t i = 0; i < n_params; ++i) {
+                ok = ok && close(grads[i], times * wanted.grads[i], scale, units);
+            }
+            expect(ok, accumulate ? "narrow, accumulated" : "narrow_loss_gradient",
+                   rows, sizes.front(), static_cast<long>(hidden));
+        }
+    }
+}
+
 template <class T>
 void check_updates(const Kernels<T>& kernels) {
     for (index_t n = 0; n <= 40; ++n) {
@@ -552,6 +704,19 @@ void check(const KernelTable& table) {
                 check_row_descent(kernels, n_in, hidden, n_out);
             }
         }
+    }
+    for (index_t rows = 1; rows <= 70; ++rows) {
+        check_narrow(kernels, {4, 16, 1}, Activation::sigmoid, Activation::sigmoid,
+                     Loss::bce, true, rows);
+        check_narrow(kernels, {3, 5, 2, 7}, Activation::tanh, Activation::identity,
+                     Loss::squared_error, rows % 2 == 0, rows);
+    }
+    for (index_t n = 1; n <= 33; ++n) {
+        check_narrow(kernels, {n, n % 5 + 1, n, 34 - n}, Activation::relu,
+                     Activation::sigmoid, Loss::bce, n % 3 != 0, 150);
+    }
+    for (const Activation f : kActivations) {
+        check_narrow(kernels, {5, 9, 4}, f, f, Loss::squared_error, true, 97);
     }
 }
 

@@ -44,6 +44,9 @@ SIGLIN_INLINE f64v square_root(f64v a) {
     return r;
 }
 
+SIGLIN_INLINE f32v smaller(f32v a, f32v b) { return a < b ? a : b; }
+SIGLIN_INLINE f64v smaller(f64v a, f64v b) { return a < b ? a : b; }
+
 template <class T>
 using Lanes = CountedLanes<T>;
 

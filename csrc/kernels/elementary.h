@@ -103,9 +103,50 @@ SIGLIN_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[kCount]) {
     return p[0];
 }
 
-// exp(-y), y >= 0: y = n ln 2 + r, |r| <= ln 2 / 2, exp(-r) = 1 - r + tail.
+// exp(-y), y >= 0: y = n ln 2 + r + r_low, |r| <= ln 2 / 2.
 // 2^-n is kept as two factors: each is normal, and their product with a value of about
 // 1 rounds once, also where it is subnormal.
+template <class T>
+struct ReducedArgument {
+    Vec<T> r;
+    Vec<T> r_low;
+    Vec<T> scale1;
+    Vec<T> scale2;
+};
+
+// Without kKeepSubnormals y is taken as at most kNormalLimit and scale2 is 1: for
+// gradients, where exp(-87) and what is smaller come to the same.
+template <class T, bool kKeepSubnormals>
+SIGLIN_INLINE ReducedArgument<T> reduced_argument(Vec<T> y) {
+    using C = ExpConstants<T>;
+    y = smaller(broadcast(kKeepSubnormals ? C::kLimit : C::kNormalLimit),
+                y);  // NaN stays
+    const Vec<T> rounded = fma(y, broadcast(C::kLog2E), broadcast(C::kRound));
+    const Vec<T> n = rounded - broadcast(C::kRound);
+    const Vec<T> r_high = fma(n, broadcast(-C::kLn2High), y);
+    const Vec<T> r = fma(n, broadcast(-C::kLn2Low), r_high);
+    const Vec<T> r_low = fma(n, broadcast(-C::kLn2Low), r_high - r);
+    // Unsigned: the bits of a NaN may overflow.
+    const UnsignedVec<T> bias =
+        UnsignedVec<T>{} + (kKeepSubnormals ? 2 : 1) * kExponentBias<T>;
+    const UnsignedVec<T> biased =
+        (unsigned_bits<T>(broadcast(C::kRound)) + bias) - unsigned_bits<T>(rounded);
+    if constexpr (!kKeepSubnormals) {
+        return {r, r_low, from_bits<T>(biased << kMantissaBits<T>), broadcast(T(1))};
+    }
+    // -n with the bias of both factors: its halves are exponents as they stand
+    const UnsignedVec<T> half = biased >> 1;
+    return {r, r_low, from_bits<T>(half << kMantissaBits<T>),
+            from_bits<T>((biased - half) << kMantissaBits<T>)};
+}
+
+// exp(-(r + r_low)) - 1 + r
+template <class T>
+SIGLIN_INLINE Vec<T> exp_tail(Vec<T> r, Vec<T> r_low) {
+    return fma(r * r, polynomial<T>(r, ExpConstants<T>::kTail), -r_low);
+}
+
+// exp(-y) = (1 - r + tail) * scale1 * scale2
 template <class T>
 struct ReducedExp {
     Vec<T> r;
@@ -114,31 +155,10 @@ struct ReducedExp {
     Vec<T> scale2;
 };
 
-// Without kKeepSubnormals y is taken as at most kNormalLimit and scale2 is 1: for
-// gradients, where exp(-87) and what is smaller come to the same.
 template <class T, bool kKeepSubnormals = true>
 SIGLIN_INLINE ReducedExp<T> reduced_exp(Vec<T> y) {
-    using C = ExpConstants<T>;
-    y = smaller<T>(broadcast(kKeepSubnormals ? C::kLimit : C::kNormalLimit),
-                   y);  // NaN stays
-    const Vec<T> rounded = fma(y, broadcast(C::kLog2E), broadcast(C::kRound));
-    const Vec<T> n = rounded - broadcast(C::kRound);
-    const Vec<T> r_high = fma(n, broadcast(-C::kLn2High), y);
-    const Vec<T> r = fma(n, broadcast(-C::kLn2Low), r_high);
-    const Vec<T> r_low = fma(n, broadcast(-C::kLn2Low), r_high - r);
-    const Vec<T> tail = fma(r * r, polynomial<T>(r, C::kTail), -r_low);
-    // Unsigned: the bits of a NaN may overflow.
-    const UnsignedVec<T> bias =
-        UnsignedVec<T>{} + (kKeepSubnormals ? 2 : 1) * kExponentBias<T>;
-    const UnsignedVec<T> biased =
-        (unsigned_bits<T>(broadcast(C::kRound)) + bias) - unsigned_bits<T>(rounded);
-    if constexpr (!kKeepSubnormals) {
-        return {r, tail, from_bits<T>(biased << kMantissaBits<T>), broadcast(T(1))};
-    }
-    // -n with the bias of both factors: its halves are exponents as they stand
-    const UnsignedVec<T> half = biased >> 1;
-    return {r, tail, from_bits<T>(half << kMantissaBits<T>),
-            from_bits<T>((biased - half) << kMantissaBits<T>)};
+    const ReducedArgument<T> e = reduced_argument<T, kKeepSubnormals>(y);
+    return {e.r, exp_tail<T>(e.r, e.r_low), e.scale1, e.scale2};
 }
 
 // exp(-y) for y >= 0, in [0, 1].
@@ -207,7 +227,7 @@ struct QuickSigmoid {
 template <class T>
 SIGLIN_INLINE QuickSigmoid<T> quick_sigmoid_parts(Vec<T> z, Vec<T> numerator) {
     using C = ExpConstants<T>;
-    z = smaller<T>(broadcast(C::kNormalLimit), z);
+    z = smaller(broadcast(C::kNormalLimit), z);
     z = larger<T>(broadcast(-C::kNormalLimit), z);
     const Vec<T> rounded = fma(z, broadcast(C::kLog2E), broadcast(C::kRound));
     const Vec<T> n = rounded - broadcast(C::kRound);
@@ -227,23 +247,105 @@ struct ValueAndDerivative {
     Vec<T> derivative;
 };
 
-// tanh(z) = -m / (m + 2) and tanh'(z) = 4 (m + 1) / (m + 2)^2 with m = exp(-2 |z|) - 1.
+// The sigmoid of training in four steps, of about as much latency each, so that a loop
+// can have a vector in each of them. From sigma(-|z|) = 1 / (1 + exp(|z|)) both results
+// follow: of at most 1/2, it is exact enough for sigma(|z|) = 1 - sigma(-|z|).
+// Error: at most 1 ulp of the value, 2 of the derivative, up to |z| = kNormalLimit, and
+// what is there from then on.
+template <class T>
+struct SigmoidSteps {
+    Vec<T> a;
+    Vec<T> b;
+    Vec<T> scale;
+
+    // exp(|z|) = scale * exp(-(a + b)), |a| <= ln 2 / 2
+    SIGLIN_INLINE void first(Vec<T> z) {
+        using C = ExpConstants<T>;
+        const Vec<T> y = smaller(broadcast(C::kNormalLimit), magnitude<T>(z));
+        const Vec<T> rounded = fma(y, broadcast(C::kLog2E), broadcast(C::kRound));
+        const Vec<T> n = rounded - broadcast(C::kRound);
+        const Vec<T> high = fma(n, broadcast(C::kLn2High), -y);
+        a = fma(n, broadcast(C::kLn2Low), high);
+        b = fma(n, broadcast(C::kLn2Low), high - a);
+        const UnsignedVec<T> biased =
+            unsigned_bits<T>(rounded) -
+            (unsigned_bits<T>(broadcast(C::kRound)) - kExponentBias<T>);
+        scale = from_bits<T>(biased << kMantissaBits<T>);
+    }
+
+    // exp(-(a + b)) as a + b
+    SIGLIN_INLINE void second() {
+        const Vec<T> one = broadcast(T(1));
+        const Vec<T> r = a;
+        const Vec<T> tail = exp_tail<T>(r, b);
+        a = one - r;
+        b = ((one - a) - r) + tail;
+    }
+
+    // 1 + exp(|z|) as a + b
+    SIGLIN_INLINE void third() {
+        const Vec<T> one = broadcast(T(1));
+        const Vec<T> high = a + b;
+        const Vec<T> low = (a - high) + b;
+        const Vec<T> exp = high * scale;
+        a = one + exp;
+        b = fma(low, scale, (exp - a) + one);
+    }
+
+    SIGLIN_INLINE ValueAndDerivative<T> last(Vec<T> z) const {
+        const Vec<T> zero = {};
+        const Vec<T> one = broadcast(T(1));
+        const Vec<T> inverse = one / a;
+        const Vec<T> excess = fma(inverse, b, fma(inverse, a, -one));
+        const Vec<T> lower = fma(-inverse, excess, inverse);
+        return {select<T>(z < zero, lower, one - lower), fma(-lower, lower, lower)};
+    }
+};
+
+// tanh(z) = -m / (m + 2) and tanh'(z) = 4 (m + 1) / (m + 2)^2 with m = exp(-2 |z|) - 1,
+// in four steps as SigmoidSteps.
+template <class T, bool kKeepSubnormals = false>
+struct TanhSteps {
+    Vec<T> a;
+    Vec<T> b;
+    Vec<T> scale;
+
+    // exp(-2 |z|) = scale * exp(-(a + b))
+    SIGLIN_INLINE void first(Vec<T> z) {
+        const ReducedArgument<T> e =
+            reduced_argument<T, kKeepSubnormals>(broadcast(T(2)) * magnitude<T>(z));
+        a = e.r;
+        b = e.r_low;
+        scale = kKeepSubnormals ? e.scale1 * e.scale2 : e.scale1;
+    }
+
+    // a = exp(-(a + b)) - 1
+    SIGLIN_INLINE void second() { a = exp_tail<T>(a, b) - a; }
+
+    // a = m, b = m + 1
+    SIGLIN_INLINE void third() {
+        b = fma(scale, a, scale);
+        a = fma(scale, a, scale - broadcast(T(1)));
+    }
+
+    SIGLIN_INLINE ValueAndDerivative<T> last(Vec<T> z) const {
+        const Vec<T> d = a + broadcast(T(2));
+        const Vec<T> inverse = broadcast(T(1)) / d;
+        const Vec<T> q = -a * inverse;
+        const Vec<T> value = fma(fma(-q, d, -a), inverse, q);
+        const IntVec<T> sign = bits<T>(z) & kSignBit<T>;
+        return {from_bits<T>(bits<T>(value) | sign),
+                (broadcast(T(4)) * b) * (inverse * inverse)};
+    }
+};
+
 template <class T>
 SIGLIN_INLINE ValueAndDerivative<T> tanh_parts(Vec<T> z) {
-    const Vec<T> one = broadcast(T(1));
-    const Vec<T> two = broadcast(T(2));
-    const ReducedExp<T> e = reduced_exp<T>(two * magnitude<T>(z));
-    const Vec<T> scale = e.scale1 * e.scale2;
-    const Vec<T> from_one = e.tail - e.r;
-    const Vec<T> m = fma(scale, from_one, scale - one);
-    const Vec<T> exp = fma(scale, from_one, scale);
-    const Vec<T> d = m + two;
-    const Vec<T> inverse = one / d;
-    const Vec<T> q = -m * inverse;
-    const Vec<T> value = fma(fma(-q, d, -m), inverse, q);
-    const IntVec<T> sign = bits<T>(z) & kSignBit<T>;
-    return {from_bits<T>(bits<T>(value) | sign),
-            (broadcast(T(4)) * exp) * (inverse * inverse)};
+    TanhSteps<T, true> steps;
+    steps.first(z);
+    steps.second();
+    steps.third();
+    return steps.last(z);
 }
 
 // log(1 + e) for 0 <= e <= 1, as 2 atanh(e / (2 + e)).

@@ -157,8 +157,7 @@ template <class T>
 SIGLIN_INLINE void neuron_exp(const T* z, T* e, T* scale, index_t count) {
     using C = ExpConstants<T>;
     for (index_t r = 0; r < count; r += kLanes<T>) {
-        const Vec<T> y =
-            smaller<T>(broadcast(C::kNormalLimit), magnitude<T>(load(z + r)));
+        const Vec<T> y = smaller(broadcast(C::kNormalLimit), magnitude<T>(load(z + r)));
         const Vec<T> rounded = fma(y, broadcast(C::kLog2E), broadcast(C::kRound));
         const Vec<T> n = rounded - broadcast(C::kRound);
         const UnsignedVec<T> bias = UnsignedVec<T>{} + kExponentBias<T>;

@@ -8,6 +8,7 @@
 #include "gemm.h"
 #include "layer.h"
 #include "loss.h"
+#include "narrow.h"
 #include "neuron.h"
 #include "row.h"
 #include "update.h"

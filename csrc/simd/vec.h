@@ -78,12 +78,6 @@ SIGLIN_INLINE Vec<T> magnitude(Vec<T> v) {
     return from_bits<T>(bits<T>(v) & ~kSignBit<T>);
 }
 
-// a where a < b, else b: b also where either is NaN.
-template <class T>
-SIGLIN_INLINE Vec<T> smaller(Vec<T> a, Vec<T> b) {
-    return a < b ? a : b;
-}
-
 // a where a > b, else b: b also where either is NaN.
 template <class T>
 SIGLIN_INLINE Vec<T> larger(Vec<T> a, Vec<T> b) {
@@ -101,56 +95,59 @@ SIGLIN_INLINE T sum(Vec<T> v) {
     }
 }
 
-// Lanes where bit `kHalf` of the lane's number is set change places with those of b
-// where it is not: a square of vectors is transposed by doing so to pairs of rows kHalf
-// apart.
-template <class T, int kHalf>
-SIGLIN_INLINE void swap_halves(Vec<T>& a, Vec<T>& b) {
-    constexpr int L = kLanes<T>;
-#define SIGLIN_LOW(lane) (((lane) & kHalf) != 0 ? L + (lane) - kHalf : (lane))
-#define SIGLIN_HIGH(lane) (((lane) & kHalf) != 0 ? L + (lane) : (lane) + kHalf)
-#define SIGLIN_SHUFFLE_2(f) __builtin_shufflevector(a, b, f(0), f(1))
-#define SIGLIN_SHUFFLE_4(f) __builtin_shufflevector(a, b, f(0), f(1), f(2), f(3))
-#define SIGLIN_SHUFFLE_8(f) \
-    __builtin_shufflevector(a, b, f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7))
-#define SIGLIN_SHUFFLE_16(f)                                                      \
-    __builtin_shufflevector(a, b, f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), \
-                            f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15))
-    Vec<T> low;
-    Vec<T> high;
+// Lane c of a where bit kBit of c is clear, else lane c - kBit of b; upper: lane c +
+// kBit of a, else lane c of b. What transpositions and sums of many vectors are made
+// of.
+template <int kBit, bool kUpper, class V>
+SIGLIN_INLINE V exchange(V a, V b) {
+    constexpr int L = static_cast<int>(sizeof(V) / sizeof(a[0]));
+    constexpr auto from = [](int c) {
+        return (c & kBit) != 0 ? L + (kUpper ? c : c - kBit) : (kUpper ? c + kBit : c);
+    };
     if constexpr (L == 2) {
-        low = SIGLIN_SHUFFLE_2(SIGLIN_LOW);
-        high = SIGLIN_SHUFFLE_2(SIGLIN_HIGH);
+        return __builtin_shufflevector(a, b, from(0), from(1));
     } else if constexpr (L == 4) {
-        low = SIGLIN_SHUFFLE_4(SIGLIN_LOW);
-        high = SIGLIN_SHUFFLE_4(SIGLIN_HIGH);
+        return __builtin_shufflevector(a, b, from(0), from(1), from(2), from(3));
     } else if constexpr (L == 8) {
-        low = SIGLIN_SHUFFLE_8(SIGLIN_LOW);
-        high = SIGLIN_SHUFFLE_8(SIGLIN_HIGH);
+        return __builtin_shufflevector(a, b, from(0), from(1), from(2), from(3),
+                                       from(4), from(5), from(6), from(7));
     } else {
-        low = SIGLIN_SHUFFLE_16(SIGLIN_LOW);
-        high = SIGLIN_SHUFFLE_16(SIGLIN_HIGH);
+        return __builtin_shufflevector(a, b, from(0), from(1), from(2), from(3),
+                                       from(4), from(5), from(6), from(7), from(8),
+                                       from(9), from(10), from(11), from(12), from(13),
+                                       from(14), from(15));
     }
-#undef SIGLIN_LOW
-#undef SIGLIN_HIGH
-#undef SIGLIN_SHUFFLE_2
-#undef SIGLIN_SHUFFLE_4
-#undef SIGLIN_SHUFFLE_8
-#undef SIGLIN_SHUFFLE_16
-    a = low;
-    b = high;
 }
 
-template <class T, int kHalf = kLanes<T> / 2>
-SIGLIN_INLINE void transpose(Vec<T> (&square)[kLanes<T>]) {
+// v[i] lane j <-> v[j] lane i (Eklundh 1972).
+template <class T, int kBit = kLanes<T> / 2>
+SIGLIN_INLINE void transpose(Vec<T> (&v)[kLanes<T>]) {
 #pragma GCC unroll 16
     for (int i = 0; i < kLanes<T>; ++i) {
-        if ((i & kHalf) == 0) {
-            swap_halves<T, kHalf>(square[i], square[i + kHalf]);
+        if ((i & kBit) == 0) {
+            const Vec<T> a = v[i];
+            const Vec<T> b = v[i + kBit];
+            v[i] = exchange<kBit, false>(a, b);
+            v[i + kBit] = exchange<kBit, true>(a, b);
         }
     }
-    if constexpr (kHalf > 1) {
-        transpose<T, kHalf / 2>(square);
+    if constexpr (kBit > 1) {
+        transpose<T, kBit / 2>(v);
+    }
+}
+
+// Lane i of the result is sum(v[i]), in the order of sum.
+template <class T, int kBit = kLanes<T> / 2>
+SIGLIN_INLINE Vec<T> sums(Vec<T> (&v)[kLanes<T>]) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kBit; ++i) {
+        v[i] = exchange<kBit, false>(v[i], v[i + kBit]) +
+               exchange<kBit, true>(v[i], v[i + kBit]);
+    }
+    if constexpr (kBit > 1) {
+        return sums<T, kBit / 2>(v);
+    } else {
+        return v[0];
     }
 }
 

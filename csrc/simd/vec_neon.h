@@ -26,6 +26,10 @@ SIGLIN_INLINE f64v fma(f64v a, f64v b, f64v c) {
 SIGLIN_INLINE f32v square_root(f32v a) { return (f32v)vsqrtq_f32((float32x4_t)a); }
 SIGLIN_INLINE f64v square_root(f64v a) { return (f64v)vsqrtq_f64((float64x2_t)a); }
 
+// a where a < b, else b: b also where either is NaN.
+SIGLIN_INLINE f32v smaller(f32v a, f32v b) { return a < b ? a : b; }
+SIGLIN_INLINE f64v smaller(f64v a, f64v b) { return a < b ? a : b; }
+
 template <class T>
 using Lanes = CountedLanes<T>;
 

@@ -23,6 +23,11 @@ SIGLIN_INLINE f64v fma(f64v a, f64v b, f64v c) { return a * b + c; }
 SIGLIN_INLINE f32v square_root(f32v a) { return _mm_sqrt_ps(a); }
 SIGLIN_INLINE f64v square_root(f64v a) { return _mm_sqrt_pd(a); }
 
+// a where a < b, else b: b also where either is NaN. (GCC makes two instructions of the
+// comparison.)
+SIGLIN_INLINE f32v smaller(f32v a, f32v b) { return _mm_min_ps(a, b); }
+SIGLIN_INLINE f64v smaller(f64v a, f64v b) { return _mm_min_pd(a, b); }
+
 template <class T>
 using Lanes = CountedLanes<T>;
 

@@ -26,6 +26,15 @@ SIGLIN_INLINE f64v square_root(f64v a) {
     return _mm512_maskz_sqrt_pd(static_cast<__mmask8>(-1), a);
 }
 
+// a where a < b, else b: b also where either is NaN. (GCC makes two instructions of the
+// comparison.)
+SIGLIN_INLINE f32v smaller(f32v a, f32v b) {
+    return _mm512_maskz_min_ps(static_cast<__mmask16>(-1), a, b);
+}
+SIGLIN_INLINE f64v smaller(f64v a, f64v b) {
+    return _mm512_maskz_min_pd(static_cast<__mmask8>(-1), a, b);
+}
+
 template <class T>
 struct Lanes {
     __mmask16 mask;
