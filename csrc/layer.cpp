@@ -63,13 +63,28 @@ index_t rows_of_block(const Kernels<T>& kernels, index_t rows, double work) {
 
 // run(begin, rows) for all blocks of rows.
 template <class Run>
-void share_rows(index_t rows, index_t block, double work, const Run& run) {
-    if (block >= rows) {
-        run(index_t{0}, rows);
-        return;
+void share_rows(index_t rows, index_t block, double work, const Progress* progress,
+                const Run& run) {
+    constexpr double kWorkBetweenCalls = 5e8;  // 10 ms of one core
+    const index_t blocks = block >= rows ? 1 : (rows + block - 1) / block;
+    index_t wave = blocks;
+    if (progress != nullptr && work > kWorkBetweenCalls) {
+        const double waves = work / (kWorkBetweenCalls * num_threads());
+        wave = std::clamp<index_t>(
+            static_cast<index_t>(static_cast<double>(blocks) / waves), 1, blocks);
     }
-    parallel_for((rows + block - 1) / block, work,
-                 [&](index_t i) { run(i * block, std::min(block, rows - i * block)); });
+    for (index_t first = 0; first < blocks; first += wave) {
+        const index_t count = std::min(wave, blocks - first);
+        const double share =
+            work * static_cast<double>(count) / static_cast<double>(blocks);
+        parallel_for(count, share, [&](index_t i) {
+            const index_t begin = (first + i) * block;
+            run(begin, std::min(block, rows - begin));
+        });
+        if (progress != nullptr) {
+            (*progress)(share);
+        }
+    }
 }
 
 // The right operand b (k, n) of a product of m rows, packed for all of its blocks of
@@ -115,7 +130,8 @@ void activate_elements(Activation activation, const T* z, T* a, index_t n) {
 
 template <class T>
 void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
-                   Activation activation, MatrixView<T> a, MatrixView<T> derivative) {
+                   Activation activation, MatrixView<T> a, MatrixView<T> derivative,
+                   const Progress* progress) {
     const auto& kernels = kernel_table().kernels<T>();
     const double work = area(a.rows, a.cols) *
                         (static_cast<double>(x.cols) + activation_cost<T>(activation));
@@ -124,7 +140,7 @@ void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
     if (block < a.rows) {
         packed = pack(kernels, w.data, w.stride, false, x.cols, a.cols, a.rows);
     }
-    share_rows(a.rows, block, work, [&](index_t begin, index_t rows) {
+    share_rows(a.rows, block, work, progress, [&](index_t begin, index_t rows) {
         T* d = derivative.data;
         kernels.forward({rows_of(x, begin, rows),
                          w,
@@ -140,7 +156,7 @@ void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
 
 template <class T>
 void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
-                          MatrixView<T> dx, const T* factor) {
+                          MatrixView<T> dx, const T* factor, const Progress* progress) {
     const auto& kernels = kernel_table().kernels<T>();
     const double work = area(dx.rows, dx.cols) * static_cast<double>(dz.cols + 1);
     const index_t block = rows_of_block(kernels, dx.rows, work);
@@ -148,7 +164,7 @@ void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
     if (block < dx.rows) {
         packed = pack(kernels, w.data, w.stride, true, dz.cols, dx.cols, dx.rows);
     }
-    share_rows(dx.rows, block, work, [&](index_t begin, index_t rows) {
+    share_rows(dx.rows, block, work, progress, [&](index_t begin, index_t rows) {
         kernels.input_gradient({rows_of(dz, begin, rows), w, rows_of(dx, begin, rows),
                                 factor == nullptr ? factor : factor + begin * dx.stride,
                                 thread_workspace<T>(), packed});
@@ -157,7 +173,7 @@ void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
 
 template <class T>
 void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
-                           bool accumulate, T* w, T lr) {
+                           bool accumulate, T* w, T lr, const Progress* progress) {
     const auto& kernels = kernel_table().kernels<T>();
     const index_t n_in = x.cols;
     const index_t n_out = dz.cols;
@@ -167,7 +183,7 @@ void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
     if (block < n_in) {
         packed = pack(kernels, dz.data, dz.stride, false, x.rows, n_out, n_in);
     }
-    share_rows(n_in, block, work, [&](index_t begin, index_t rows) {
+    share_rows(n_in, block, work, progress, [&](index_t begin, index_t rows) {
         const auto at = [&](T* matrix) {
             return matrix == nullptr ? matrix : matrix + begin * n_out;
         };
@@ -244,15 +260,16 @@ void gradient_descent(MatrixView<T> param, MatrixView<const T> grad, T lr) {
 #define SIGLIN_INSTANTIATE(T)                                                          \
     template void activate_elements<T>(Activation, const T*, T*, index_t);             \
     template void layer_forward<T>(MatrixView<const T>, MatrixView<const T>, const T*, \
-                                   Activation, MatrixView<T>, MatrixView<T>);          \
+                                   Activation, MatrixView<T>, MatrixView<T>,           \
+                                   const Progress*);                                   \
     template void pre_activation_gradient<T>(Activation, MatrixView<const T>,          \
                                              MatrixView<const T>, MatrixView<const T>, \
                                              T*);                                      \
     template void multiply<T>(MatrixView<const T>, MatrixView<const T>, T*);           \
     template void layer_input_gradient<T>(MatrixView<const T>, MatrixView<const T>,    \
-                                          MatrixView<T>, const T*);                    \
+                                          MatrixView<T>, const T*, const Progress*);   \
     template void layer_weight_gradient<T>(MatrixView<const T>, MatrixView<const T>,   \
-                                           T*, bool, T*, T);                           \
+                                           T*, bool, T*, T, const Progress*);          \
     template void layer_backward<T>(MatrixView<const T>, MatrixView<const T>,          \
                                     const T*, MatrixView<T>, T*, T*);                  \
     template void gradient_descent<T>(MatrixView<T>, MatrixView<const T>, T);

@@ -1,9 +1,14 @@
 // One layer on the kernel table in use: what functions.py and Dense call.
 #pragma once
 
+#include <functional>
+
 #include "kernel_table.h"
 
 namespace siglin {
+
+// Called between pieces of work with the multiply-adds done since; may throw to stop.
+using Progress = std::function<void(double)>;
 
 // a[i] = activation(z[i]) for n elements; a may be z.
 template <class T>
@@ -16,17 +21,20 @@ void activate_elements(Activation activation, const T* z, T* a, index_t n);
 // a = activation(x @ w + b), and its derivative if derivative.data is given.
 template <class T>
 void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
-                   Activation activation, MatrixView<T> a, MatrixView<T> derivative);
+                   Activation activation, MatrixView<T> a, MatrixView<T> derivative,
+                   const Progress* progress = nullptr);
 
 // dx = (dz @ w.T) * factor; factor may be null, else it and dx are contiguous.
 template <class T>
 void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
-                          MatrixView<T> dx, const T* factor);
+                          MatrixView<T> dx, const T* factor,
+                          const Progress* progress = nullptr);
 
 // dw = x.T @ dz, or added to dw. With w, w -= lr * (that): see WeightGradientArgs.
 template <class T>
 void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
-                           bool accumulate, T* w, T lr);
+                           bool accumulate, T* w, T lr,
+                           const Progress* progress = nullptr);
 
 // dz = da * activation'(z), or from a where z.data is null. dz is contiguous.
 template <class T>

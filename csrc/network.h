@@ -7,6 +7,7 @@
 
 #include "buffer.h"
 #include "kernel_table.h"
+#include "layer.h"
 
 namespace siglin {
 
@@ -52,9 +53,6 @@ struct Batch {
     const index_t* order;
     index_t rows;
 };
-
-// Called between pieces of work with the multiply-adds done since; may throw to stop.
-using Progress = std::function<void(double)>;
 
 // Lets a step of gradient descent subtract its gradients as it finds them, in the one
 // pass that makes them: `allows` says whether every parameter stays finite if none
