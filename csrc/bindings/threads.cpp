@@ -1,5 +1,4 @@
 // The number of threads, and the team as its tests see it.
-#include <pybind11/numpy.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "../parallel.h"
+#include "array.h"
 #include "module.h"
 
 // What threadpoolctl looks for and calls; the module's only names besides its own.
@@ -27,9 +27,6 @@ void siglin_set_num_threads(int n) {
 }
 
 namespace siglin {
-
-namespace py = pybind11;
-
 namespace {
 
 void set_checked(int n) {
@@ -65,7 +62,7 @@ py::tuple parallel_probe(index_t blocks, double multiply_adds, double busy,
     std::fill_n(run_of, blocks, 0);
     std::fill_n(thread_of, blocks, -1);
     {
-        const py::gil_scoped_release nogil;
+        const ReleaseGil nogil;
         parallel_for(blocks, multiply_adds, [&](index_t block) {
             ++run_of[block];
             thread_of[block] = syscall(SYS_gettid);
