@@ -371,15 +371,24 @@ def test_work_inside_work_stays_on_its_thread() -> None:
 
 def test_second_caller_does_not_wait() -> None:
     siglin.set_num_threads(2)
-    long = threading.Thread(target=probe, args=(4,), kwargs={"sleep": 1.0})
-    long.start()
-    wait_until(lambda: len(set(probe(20, sleep=NAP))) == 1)  # the team is taken
-    start = time.monotonic()
+    share_among(2)
+    begun = threading.Event()
+    first: list[int] = []
+
+    def work() -> None:
+        begun.set()
+        first.extend(probe(8, sleep=0.5))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    time.sleep(0.3)  # of the two seconds or more that it has the team
     for _ in range(5):
         assert set(probe(20, busy=1e-4)) == {threading.get_native_id()}
-    assert long.is_alive()
-    assert time.monotonic() - start < 1
-    long.join()
+    assert thread.is_alive()
+    thread.join()
+    assert threading.get_native_id() not in first
+    assert len(set(first)) == 2
     share_among(2)
 
 
