@@ -11,6 +11,7 @@ when a contender does not come to the same loss.
 """
 
 import argparse
+import functools
 import gc
 import json
 import math
@@ -19,7 +20,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter, process_time, sleep
@@ -50,7 +51,7 @@ IRIS_NUMPY_UPDATES = 5_000
 # ---- checking and timing, in the process of one number of threads ---------------------
 
 
-def differences(found: Sequence[float], expected: Sequence[float]) -> float:
+def differences(found: Iterable[float], expected: Iterable[float]) -> float:
     """Return the largest relative difference; infinity if something is not finite."""
     pairs = zip(found, expected, strict=True)
     each = [abs(f - e) / abs(e) if math.isfinite(f) else math.inf for f, e in pairs]
@@ -110,8 +111,8 @@ def epochs_for(trainer: Any, epochs: int, seconds: float, clock: Clock) -> int:
 
 
 def interleaved(
-    starts: dict[str, Callable[[], Callable[[], object]]],
-    units: dict[str, int],
+    starts: Mapping[str, Callable[[], Callable[[], object]]],
+    units: Mapping[str, int],
     rounds: int,
     clock: Clock,
 ) -> dict[str, list[float]]:
@@ -139,7 +140,7 @@ def race(
         for name, trainer in trainers.items()
     }
     starts = {
-        name: lambda trainer=trainer, n=epochs[name]: trainer.start(n)
+        name: functools.partial(trainer.start, epochs[name])
         for name, trainer in trainers.items()
     }
     units = {name: n * row.steps_per_epoch for name, n in epochs.items()}

@@ -30,8 +30,8 @@ def describe(row: Row, threads: int, peak: dict[str, Any]) -> Result:
 
 def best(result: Result, name: str) -> float | None:
     """Return a contender's best time of a step, in seconds."""
-    times = result["times"].get(name)
-    return min(times) if times else None
+    times: list[float] = result["times"].get(name, [])
+    return min(times, default=None)
 
 
 def best_peer(result: Result) -> str | None:
@@ -45,7 +45,7 @@ def ratio(result: Result) -> float | None:
     peer, own = best_peer(result), best(result, "siglin")
     if peer is None or own is None:
         return None
-    return min(result["times"][peer]) / own
+    return float(min(result["times"][peer]) / own)
 
 
 def median_ratio(result: Result) -> float | None:
@@ -240,24 +240,25 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
             )
             for name, time in there.items():
                 marker, colour = STYLES[name]
+                # A ring, so that a peer that is as fast shows within it.
                 own = name == "siglin"
                 axis.scatter(
                     time,
                     y,
-                    s=110 if own else 42,
+                    s=150 if own else 42,
                     marker=marker,
-                    color=colour,
-                    edgecolors="black" if own else "none",
-                    linewidths=0.8,
+                    facecolors="none" if own else colour,
+                    edgecolors=colour if own else "none",
+                    linewidths=3 if own else 0,
                     zorder=4 if own else 3,
                     label=name,
                 )
             gain = ratio(result)
             if gain is not None:
                 axis.annotate(
-                    f"{gain:.2g}x",
-                    (there["siglin"], y),
-                    (-9, 0),
+                    f"{gain:.3g}x",
+                    (min(there.values()), y),
+                    (-11, 0),
                     textcoords="offset points",
                     ha="right",
                     va="center",
@@ -266,7 +267,7 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
                     color="black" if gain >= 1 else STYLES["siglin"][1],
                 )
         axis.set_xscale("log")
-        axis.margins(x=0.12)
+        axis.margins(x=0.16)
         axis.grid(axis="x", color="#eeeeee")
         axis.set_axisbelow(True)
         threads = outcome["threads"]
