@@ -44,9 +44,11 @@ def work(rows: int, threads: int) -> dict[str, float]:
         siglin.set_num_threads(threads)
     rng = np.random.default_rng(1)
     x = np.empty((rows, N_IN), np.float32)
-    for start in range(0, rows, 100_000):  # drawn in place: no second x in the peak
-        rng.standard_normal(out=x[start : start + 100_000], dtype=np.float32)
-    t = (x[:, :1] > 0.5).astype(np.float32)
+    t = np.empty((rows, 1), np.float32)
+    for start in range(0, rows, 100_000):  # in place: the peak so far is the data
+        part = x[start : start + 100_000]
+        rng.standard_normal(out=part, dtype=np.float32)
+        t[start : start + 100_000] = part[:, :1] > 0.5
     net = siglin.Network([N_IN, 1], dtype="float32", seed=0)
     net.fit(x[:1000], t[:1000], epochs=2)  # what a first fit loads is not growth
     steps = max(2, 20_000_000 // rows)
