@@ -37,6 +37,25 @@ class Buffer {
     std::unique_ptr<T, Free> data_;
 };
 
+// A few elements on the stack, more from the heap.
+template <class T>
+class Scratch {
+  public:
+    explicit Scratch(index_t count) {
+        if (count > kFew) {
+            heap_ = Buffer<T>(count);
+        }
+    }
+    T* data() { return heap_.data() == nullptr ? few_ : heap_.data(); }
+
+  private:
+    // 1 kB: the layers whose calls a malloc would show in, without touching new pages.
+    static constexpr index_t kFew = 1024 / static_cast<index_t>(sizeof(T));
+
+    alignas(64) T few_[kFew];
+    Buffer<T> heap_;
+};
+
 // Space of the calling thread that grows to what was asked for, one for each Use; what
 // it held is lost when it grows. Pages that nobody writes are never touched.
 template <class Use>

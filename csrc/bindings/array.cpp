@@ -6,168 +6,177 @@
 namespace siglin {
 namespace {
 
-std::string dimensions(const py::array& a) {
-    std::string text = "(";
-    for (py::ssize_t i = 0; i < a.ndim(); ++i) {
-        text += (i > 0 ? ", " : "") + std::to_string(a.shape(i));
-    }
-    return text + (a.ndim() == 1 ? ",)" : ")");
-}
-
 std::string expected(index_t size, const char* free_name) {
     return size == kAny ? free_name : std::to_string(size);
 }
 
-bool extents_touch(const py::array& a, const py::array& b) {
-    const auto extent = [](const py::array& v) {
-        auto low = reinterpret_cast<std::intptr_t>(v.data());
+std::string dtype_of(const Argument& a) { return py::str(a.handle().attr("dtype")); }
+
+}  // namespace
+
+index_t Argument::size() const {
+    index_t n = 1;
+    for (int i = 0; i < ndim(); ++i) {
+        n *= extent(i);
+    }
+    return n;
+}
+
+bool Argument::same_shape(const Argument& other) const {
+    bool same = ndim() == other.ndim();
+    for (int i = 0; same && i < ndim(); ++i) {
+        same = extent(i) == other.extent(i);
+    }
+    return same;
+}
+
+std::string Argument::shape() const {
+    std::string text = "(";
+    for (int i = 0; i < ndim(); ++i) {
+        text += (i > 0 ? ", " : "") + std::to_string(extent(i));
+    }
+    return text + (ndim() == 1 ? ",)" : ")");
+}
+
+std::string Because::str() const {
+    if (first == nullptr) {
+        return text;
+    }
+    const auto named = [](const Argument& a) { return a.name + (" " + a.shape()); };
+    return "to follow " + named(*first) +
+           (second == nullptr ? "" : " and " + named(*second));
+}
+
+bool extents_touch(const Argument& a, const Argument& b) {
+    const auto span = [](const Argument& v) {
+        auto low = reinterpret_cast<std::intptr_t>(v.array->data);
         auto high = low;
-        for (py::ssize_t i = 0; i < v.ndim(); ++i) {
-            const auto span = (v.shape(i) - 1) * v.strides(i);
-            (span < 0 ? low : high) += span;
+        for (int i = 0; i < v.ndim(); ++i) {
+            const index_t reach = (v.extent(i) - 1) * v.stride(i);
+            (reach < 0 ? low : high) += reach;
         }
-        return std::pair{low, high + v.itemsize()};
+        return std::pair{low, high + v.item_size()};
     };
     if (a.size() == 0 || b.size() == 0) {
         return false;
     }
-    const auto [a_low, a_high] = extent(a);
-    const auto [b_low, b_high] = extent(b);
+    const auto [a_low, a_high] = span(a);
+    const auto [b_low, b_high] = span(b);
     return a_low < b_high && b_low < a_high;
 }
 
-}  // namespace
-
-std::string Argument::shape() const { return dimensions(array); }
-
-Argument argument(const char* function, const char* name, const py::handle& value) {
-    const auto& api = py::detail::npy_api::get();
+void refuse(const char* function, const char* name, const py::handle& value) {
     const std::string what = std::string(function) + ": " + name;
-    // Subclasses (masked arrays among them) may mean something else by their data.
-    if (Py_TYPE(value.ptr()) != api.PyArray_Type_) {
+    if (Py_TYPE(value.ptr()) != numpy().PyArray_Type_) {
         throw py::type_error(
             what + " must be a numpy.ndarray, got " +
             std::string(py::str(py::type::handle_of(value).attr("__name__"))));
     }
-    Argument a = {function, name, py::reinterpret_borrow<py::array>(value), DType::f64};
-    const py::dtype dtype = a.array.dtype();
-    if (dtype.num() == py::detail::npy_api::NPY_FLOAT_) {
-        a.dtype = DType::f32;
-    } else if (dtype.num() != py::detail::npy_api::NPY_DOUBLE_) {
+    const py::dtype dtype = py::reinterpret_borrow<py::array>(value).dtype();
+    if (dtype.num() != py::detail::npy_api::NPY_FLOAT_ &&
+        dtype.num() != py::detail::npy_api::NPY_DOUBLE_) {
         throw DTypeError(what + " must be float32 or float64, got " +
                          std::string(py::str(dtype)));
     }
-    if (dtype.byteorder() == '>' || dtype.byteorder() == '<') {
-        // '=' is what native arrays say, so one of these is the other byte order
-        throw ShapeError(what + " has a layout the core does not view: swapped bytes");
-    }
-    if ((a.array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0) {
-        throw ShapeError(what + " has a layout the core does not view: misaligned");
-    }
-    return a;
+    const bool swapped = dtype.byteorder() != '=';
+    throw ShapeError(what + " has a layout the core does not view: " +
+                     (swapped ? "swapped bytes" : "misaligned"));
 }
 
-Argument argument(const char* function, const char* name, const py::handle& value,
-                  const Argument& like) {
-    Argument a = argument(function, name, value);
-    if (a.dtype != like.dtype) {
-        throw DTypeError(a.what() + " must be " +
-                         std::string(py::str(like.array.dtype())) + " like " +
-                         like.name + ", got " + std::string(py::str(a.array.dtype())));
-    }
-    return a;
+void refuse_dtype(const Argument& a, const Argument& like) {
+    throw DTypeError(a.what() + " must be " + dtype_of(like) + " like " + like.name +
+                     ", got " + dtype_of(a));
 }
 
-void check_matrix(const Argument& a, index_t rows, index_t cols,
-                  const std::string& because) {
-    const py::array& v = a.array;
-    if (v.ndim() != 2) {
+void refuse_matrix(const Argument& a, index_t rows, index_t cols,
+                   const Because& because) {
+    if (a.ndim() != 2) {
         std::string hint;
-        if (v.ndim() == 1) {
+        if (a.ndim() == 1) {
             hint = std::string("; for one row pass ") + a.name + "[None, :]";
         }
-        throw ShapeError(a.what() + " must be 2-D, got " + std::to_string(v.ndim()) +
+        throw ShapeError(a.what() + " must be 2-D, got " + std::to_string(a.ndim()) +
                          "-D " + a.shape() + hint);
     }
-    if ((rows != kAny && v.shape(0) != rows) || (cols != kAny && v.shape(1) != cols)) {
+    if ((rows != kAny && a.rows() != rows) || (cols != kAny && a.cols() != cols)) {
+        const std::string reason = because.str();
         throw ShapeError(a.what() + " must have shape (" + expected(rows, "any") +
                          ", " + expected(cols, "any") + ")" +
-                         (because.empty() ? "" : " ") + because + ", got " + a.shape());
+                         (reason.empty() ? "" : " ") + reason + ", got " + a.shape());
     }
-    if (v.size() == 0) {
-        return;  // NumPy gives empty arrays any strides
-    }
-    const bool unit = v.shape(1) <= 1 || v.strides(1) == v.itemsize();
-    if (!unit || (v.shape(0) > 1 && v.strides(0) % v.itemsize() != 0)) {
-        throw ShapeError(a.what() + " has a layout the core does not view: strides (" +
-                         std::to_string(v.strides(0)) + ", " +
-                         std::to_string(v.strides(1)) + ")");
-    }
+    throw ShapeError(a.what() + " has a layout the core does not view: strides (" +
+                     std::to_string(a.stride(0)) + ", " + std::to_string(a.stride(1)) +
+                     ")");
 }
 
-void check_vector(const Argument& a, index_t size, const std::string& because) {
-    const py::array& v = a.array;
-    if (v.ndim() != 1 || (size != kAny && v.shape(0) != size)) {
+void refuse_vector(const Argument& a, index_t size, const Because& because) {
+    if (a.ndim() != 1 || (size != kAny && a.extent(0) != size)) {
+        const std::string reason = because.str();
         throw ShapeError(a.what() + " must have shape (" + expected(size, "any") +
-                         ",)" + (because.empty() ? "" : " ") + because + ", got " +
+                         ",)" + (reason.empty() ? "" : " ") + reason + ", got " +
                          a.shape());
     }
-    if (v.shape(0) > 1 && v.strides(0) != v.itemsize()) {
-        throw ShapeError(a.what() + " has a layout the core does not view: stride " +
-                         std::to_string(v.strides(0)));
-    }
+    throw ShapeError(a.what() + " has a layout the core does not view: stride " +
+                     std::to_string(a.stride(0)));
 }
 
-void check_writable(const Argument& a) {
-    if (!a.array.writeable()) {
+void refuse_writing(const Argument& a) {
+    if (!a.has(Argument::Flags::NPY_ARRAY_WRITEABLE_)) {
         throw py::value_error(a.what() + " is read-only");
     }
-    if (a.array.ndim() == 2 && a.rows() > 1 && a.array.size() > 0 &&
-        a.array.strides(0) < a.cols() * a.array.itemsize()) {
-        throw ShapeError(
-            a.what() +
-            " has a layout the core does not view: rows that run backwards or "
-            "overlap, in an array to be written");
-    }
+    throw ShapeError(a.what() +
+                     " has a layout the core does not view: rows that run backwards or "
+                     "overlap, in an array to be written");
 }
 
 void check_no_overlap(const Argument& out, const Argument& input) {
-    if (!extents_touch(out.array, input.array)) {
+    if (!extents_touch(out, input)) {
         return;
     }
     const auto shares_memory = py::module_::import("numpy").attr("shares_memory");
-    if (shares_memory(out.array, input.array).cast<bool>()) {
+    if (shares_memory(out.handle(), input.handle()).cast<bool>()) {
         throw py::value_error(out.what() + " must not overlap " + input.name);
     }
 }
 
 void check_finite(const char* function, const char* name, double value, DType dtype) {
+    constexpr double kLargest = std::numeric_limits<float>::max();
+    const bool fits = dtype == DType::f64 || std::fabs(value) <= kLargest;
+    if (std::isfinite(value) && fits) {
+        return;
+    }
     const std::string what = std::string(function) + ": " + name + " must be ";
     if (!std::isfinite(value)) {
         throw py::value_error(what + "a finite number, got " + std::to_string(value));
     }
-    constexpr double kLargest = std::numeric_limits<float>::max();
-    if (dtype == DType::f32 && std::fabs(value) > kLargest) {
-        throw py::value_error(what + "a finite float32, got " +
-                              std::string(py::repr(py::float_(value))));
+    throw py::value_error(what + "a finite float32, got " +
+                          std::string(py::repr(py::float_(value))));
+}
+
+Result new_array(const Argument& like, int ndim, const index_t* extents) {
+    using Api = py::detail::npy_api;
+    const auto& api = numpy();
+    PyObject* descr = api.PyArray_DescrFromType_(
+        like.dtype == DType::f32 ? Api::NPY_FLOAT_ : Api::NPY_DOUBLE_);
+    // NewFromDescr takes the reference to descr over, also where it fails.
+    PyObject* array = api.PyArray_NewFromDescr_(api.PyArray_Type_, descr, ndim, extents,
+                                                nullptr, nullptr, 0, nullptr);
+    if (array == nullptr) {
+        throw py::error_already_set();
     }
+    return {{like.function, "result", py::detail::array_proxy(array), like.dtype},
+            py::reinterpret_steal<py::object>(array)};
 }
 
-namespace {
-
-py::array fresh(DType dtype, std::vector<py::ssize_t> shape) {
-    return dtype == DType::f32 ? py::array(py::array_t<float>(std::move(shape)))
-                               : py::array(py::array_t<double>(std::move(shape)));
-}
-
-}  // namespace
-
-Argument new_matrix(const Argument& like, index_t rows, index_t cols) {
-    return {like.function, "result", fresh(like.dtype, {rows, cols}), like.dtype};
-}
-
-Argument new_vector(const Argument& like, index_t size) {
-    return {like.function, "result", fresh(like.dtype, {size}), like.dtype};
+Result out_or_new(const char* function, const py::handle& out, const Argument& like,
+                  index_t rows, index_t cols) {
+    if (out.is_none()) {
+        return new_matrix(like, rows, cols);
+    }
+    const Argument a = argument(function, "out", out, like);
+    check_matrix(a, rows, cols, "as the result");
+    check_writable(a);
+    return {a, py::reinterpret_borrow<py::object>(out)};
 }
 
 std::uint64_t* generator_words(const char* function, const py::object& state) {
@@ -183,17 +192,6 @@ std::uint64_t* generator_words(const char* function, const py::object& state) {
         throw py::value_error(what + "a writable array of 4 uint64");
     }
     return static_cast<std::uint64_t*>(words.mutable_data());
-}
-
-Argument out_or_new(const char* function, const py::object& out, const Argument& like,
-                    index_t rows, index_t cols) {
-    if (out.is_none()) {
-        return new_matrix(like, rows, cols);
-    }
-    Argument a = argument(function, "out", out, like);
-    check_matrix(a, rows, cols, "as the result");
-    check_writable(a);
-    return a;
 }
 
 }  // namespace siglin

@@ -20,4 +20,7 @@ struct DTypeError : std::runtime_error {
 // Registers the translation of the two above; imports siglin.errors.
 void bind_errors(pybind11::module_& m);
 
+// Inside catch (...): makes the exception Python's, where no pybind11 function does.
+void set_python_error();
+
 }  // namespace siglin

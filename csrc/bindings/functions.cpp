@@ -2,19 +2,17 @@
 #include <pybind11/stl.h>
 
 #include <limits>
+#include <optional>
 
 #include "../buffer.h"
 #include "../layer.h"
 #include "array.h"
+#include "call.h"
 #include "module.h"
 #include "names.h"
 
 namespace siglin {
 namespace {
-
-std::string follows(const Argument& a) {
-    return std::string("to follow ") + a.name + " " + a.shape();
-}
 
 double multiply_adds(const Argument& x, const Argument& w) {
     return static_cast<double>(x.rows()) * static_cast<double>(w.cols()) *
@@ -28,13 +26,13 @@ struct LayerArguments {
     std::optional<Argument> b;
 
     LayerArguments(const char* function, const py::handle& x_, const py::handle& w_,
-                   const py::object& b_)
+                   const py::handle& b_)
         : x(argument(function, "x", x_)), w(argument(function, "w", w_, x)) {
         check_matrix(x, kAny, kAny);
-        check_matrix(w, x.cols(), kAny, follows(x));
+        check_matrix(w, x.cols(), kAny, x);
         if (!b_.is_none()) {
             b = argument(function, "b", b_, x);
-            check_vector(*b, w.cols(), follows(w));
+            check_vector(*b, w.cols(), w);
         }
     }
 
@@ -44,52 +42,61 @@ struct LayerArguments {
     }
 };
 
-py::array activate(const py::object& z_, const std::string& activation,
-                   const py::object& out_) {
+constexpr Signature kActivate = {
+    "activate",
+    2,
+    {"z", "activation", "out"},
+    "activate($module, z, activation, out=None)\n--\n\na = f(z), elementwise."};
+
+py::object activate(py::handle z_, py::handle activation, py::handle out_) {
     const Activation f = activation_from("activate", activation);
     const Argument z = argument("activate", "z", z_);
-    if ((z.array.flags() & py::array::c_style) == 0) {
+    if (!z.c_ordered()) {
         throw ShapeError(
             "activate: z has a layout the core does not view: not C-contiguous");
     }
-    Argument out = z;
+    Result out;
     if (out_.is_none()) {
-        const std::vector<py::ssize_t> shape(z.array.shape(),
-                                             z.array.shape() + z.array.ndim());
-        out.array = py::array(z.array.dtype(), shape);
-    } else if (!out_.is(z_)) {
-        out = argument("activate", "out", out_, z);
-        bool same = out.array.ndim() == z.array.ndim();
-        for (py::ssize_t i = 0; same && i < z.array.ndim(); ++i) {
-            same = out.array.shape(i) == z.array.shape(i);
-        }
-        if (!same) {
+        out = new_array(z, z.ndim(), z.array->dimensions);
+    } else if (out_.is(z_)) {
+        out = {z, py::reinterpret_borrow<py::object>(z_)};
+        check_writable(out);
+    } else {
+        out = {argument("activate", "out", out_, z),
+               py::reinterpret_borrow<py::object>(out_)};
+        if (!out.same_shape(z)) {
             throw ShapeError("activate: out must have shape " + z.shape() +
                              " as z, got " + out.shape());
         }
-        if ((out.array.flags() & py::array::c_style) == 0) {
+        if (!out.c_ordered()) {
             throw ShapeError(
                 "activate: out has a layout the core does not view: not C-contiguous");
         }
         check_no_overlap(out, z);
+        check_writable(out);
     }
-    check_writable(out);
     dispatch_dtype(z.dtype, [&](auto tag) {
         using T = decltype(tag);
         const T* from = vector_data<T>(z);
         T* to = mutable_vector_data<T>(out);
-        const index_t n = z.array.size();
+        const index_t n = z.size();
         const ReleaseGil nogil(16.0 * static_cast<double>(n));
         activate_elements<T>(f, from, to, n);
     });
-    return out.array;
+    return std::move(out.owner);
 }
 
-py::array forward(const py::object& x_, const py::object& w_, const py::object& b_,
-                  const std::string& activation, const py::object& out_) {
+constexpr Signature kForward = {
+    "forward",
+    4,
+    {"x", "w", "b", "activation", "out"},
+    "forward($module, x, w, b, activation, out=None)\n--\n\na = f(x @ w + b)."};
+
+py::object forward(py::handle x_, py::handle w_, py::handle b_, py::handle activation,
+                   py::handle out_) {
     const Activation f = activation_from("forward", activation);
     const LayerArguments in("forward", x_, w_, b_);
-    Argument a = out_or_new("forward", out_, in.x, in.x.rows(), in.w.cols());
+    Result a = out_or_new("forward", out_, in.x, in.x.rows(), in.w.cols());
     if (!out_.is_none()) {
         check_no_overlap(a, in.x);
         check_no_overlap(a, in.w);
@@ -106,7 +113,7 @@ py::array forward(const py::object& x_, const py::object& w_, const py::object& 
         const ReleaseGil nogil(multiply_adds(in.x, in.w));
         layer_forward<T>(x, w, b, f, to, {nullptr, to.rows, to.cols, to.cols});
     });
-    return a.array;
+    return std::move(a.owner);
 }
 
 // What backward and backward_update check alike.
@@ -118,15 +125,15 @@ struct BackwardArguments {
     Activation activation;
 
     BackwardArguments(const char* function, const py::handle& x_, const py::handle& w_,
-                      const py::object& b_, const py::handle& a_, const py::handle& da_,
-                      const std::string& activation_, const py::object& z_)
+                      const py::handle& b_, const py::handle& a_, const py::handle& da_,
+                      const py::handle& activation_, const py::handle& z_)
         : in(function, x_, w_, b_),
           a(argument(function, "a", a_, in.x)),
           da(argument(function, "da", da_, in.x)),
           activation(activation_from(function, activation_)) {
         const index_t rows = in.x.rows();
         const index_t cols = in.w.cols();
-        const std::string because = follows(in.x) + " and w " + in.w.shape();
+        const Because because(in.x, in.w);
         check_matrix(a, rows, cols, because);
         check_matrix(da, rows, cols, because);
         if (!z_.is_none()) {
@@ -157,44 +164,63 @@ void run_backward(const BackwardArguments& args, MatrixView<T> dx, T* dw, T* db)
     const auto da = view<T>(args.da);
     const auto z = args.z ? view<T>(*args.z) : MatrixView<const T>{nullptr, 0, 0, 0};
     const ReleaseGil nogil(3.0 * multiply_adds(args.in.x, args.in.w));
-    Buffer<T> dz(da.rows * da.cols);
+    Scratch<T> dz(da.rows * da.cols);
     pre_activation_gradient<T>(args.activation, a, z, da, dz.data());
     layer_backward<T>(x, w, dz.data(), dx, dw, db);
 }
 
+// The gradient that need_dx asks for, like x.
+std::optional<Result> new_dx(const Argument& x, const py::handle& need_dx) {
+    if (!flag(need_dx)) {
+        return std::nullopt;
+    }
+    return new_matrix(x, x.rows(), x.cols());
+}
+
 template <class T>
-MatrixView<T> view_or_none(std::optional<Argument>& a) {
+MatrixView<T> view_or_none(const std::optional<Result>& a) {
     return a ? mutable_view<T>(*a) : MatrixView<T>{nullptr, 0, 0, 0};
 }
 
-py::object array_or_none(const std::optional<Argument>& a) {
-    return a ? py::object(a->array) : py::none();
+py::object array_or_none(std::optional<Result>& a) {
+    return a ? std::move(a->owner) : py::none();
 }
 
-py::tuple backward(const py::object& x, const py::object& w, const py::object& a,
-                   const py::object& da, const std::string& activation,
-                   const py::object& z, bool need_dx) {
+constexpr Signature kBackward = {
+    "backward",
+    5,
+    {"x", "w", "a", "da", "activation", "z", "need_dx"},
+    "backward($module, x, w, a, da, activation, z=None, need_dx=True)\n--\n\n"
+    "dx, dw and db, from da and f' of z or of a.",
+    true};
+
+py::object backward(py::handle x, py::handle w, py::handle a, py::handle da,
+                    py::handle activation, py::handle z, py::handle need_dx) {
     const BackwardArguments args("backward", x, w, py::none(), a, da, activation, z);
-    std::optional<Argument> dx;
-    if (need_dx) {
-        dx = new_matrix(args.in.x, args.in.x.rows(), args.in.x.cols());
-    }
-    Argument dw = new_matrix(args.in.x, args.in.w.rows(), args.in.w.cols());
-    Argument db = new_vector(args.in.x, args.in.w.cols());
+    std::optional<Result> dx = new_dx(args.in.x, need_dx);
+    Result dw = new_matrix(args.in.x, args.in.w.rows(), args.in.w.cols());
+    Result db = new_vector(args.in.x, args.in.w.cols());
     dispatch_dtype(args.in.x.dtype, [&](auto tag) {
         using T = decltype(tag);
         run_backward<T>(args, view_or_none<T>(dx), mutable_vector_data<T>(dw),
                         mutable_vector_data<T>(db));
     });
-    return py::make_tuple(array_or_none(dx), dw.array, db.array);
+    return py::make_tuple(array_or_none(dx), std::move(dw.owner), std::move(db.owner));
 }
 
-py::object backward_update(const py::object& x, const py::object& w,
-                           const py::object& b, const py::object& a,
-                           const py::object& da, double lr,
-                           const std::string& activation, const py::object& z,
-                           bool need_dx) {
-    BackwardArguments args("backward_update", x, w, b, a, da, activation, z);
+constexpr Signature kBackwardUpdate = {
+    "backward_update",
+    7,
+    {"x", "w", "b", "a", "da", "lr", "activation", "z", "need_dx"},
+    "backward_update($module, x, w, b, a, da, lr, activation, z=None, need_dx=True)\n"
+    "--\n\nw -= lr dw, b -= lr db; dx is of the weights as they were.",
+    true};
+
+py::object backward_update(py::handle x, py::handle w, py::handle b, py::handle a,
+                           py::handle da, py::handle lr_, py::handle activation,
+                           py::handle z, py::handle need_dx) {
+    const double lr = number("backward_update", "lr", lr_);
+    const BackwardArguments args("backward_update", x, w, b, a, da, activation, z);
     check_finite("backward_update", "lr", lr, args.in.x.dtype);
     check_writable(args.in.w);
     if (args.in.b) {
@@ -207,17 +233,14 @@ py::object backward_update(const py::object& x, const py::object& w,
     if (args.z) {
         args.check_apart(*args.z);
     }
-    std::optional<Argument> dx;
-    if (need_dx) {
-        dx = new_matrix(args.in.x, args.in.x.rows(), args.in.x.cols());
-    }
+    std::optional<Result> dx = new_dx(args.in.x, need_dx);
     dispatch_dtype(args.in.x.dtype, [&](auto tag) {
         using T = decltype(tag);
         const auto to = mutable_view<T>(args.in.w);
         T* bias = args.in.b ? mutable_vector_data<T>(*args.in.b) : nullptr;
         const auto step = static_cast<T>(lr);
-        Buffer<T> dw(to.rows * to.cols);
-        Buffer<T> db(to.cols);
+        Scratch<T> dw(to.rows * to.cols);
+        Scratch<T> db(to.cols);
         run_backward<T>(args, view_or_none<T>(dx), dw.data(), db.data());
         if (step == 0) {
             return;
@@ -231,28 +254,32 @@ py::object backward_update(const py::object& x, const py::object& w,
     return array_or_none(dx);
 }
 
-// Any shape as a matrix: rows of the last axis where C-ordered, else the matrix it is.
+// Any shape as a matrix: all in one row where C-ordered, else the matrix it is.
 template <class T>
-MatrixView<const T> flat_view(const Argument& a) {
-    if (a.array.ndim() == 2) {
+MatrixView<T> flat_view(const Argument& a) {
+    if (a.c_ordered()) {
+        const index_t n = a.size();
+        return {mutable_vector_data<T>(a), 1, n, n};
+    }
+    if (a.ndim() == 2) {
         check_matrix(a, kAny, kAny);
-        return view<T>(a);
+        return mutable_view<T>(a);
     }
-    if ((a.array.flags() & py::array::c_style) == 0) {
-        throw ShapeError(a.what() +
-                         " has a layout the core does not view: not C-contiguous");
-    }
-    return {vector_data<T>(a), 1, a.array.size(), a.array.size()};
+    throw ShapeError(a.what() +
+                     " has a layout the core does not view: not C-contiguous");
 }
 
-void update(const py::object& param_, const py::object& grad_, double lr) {
-    Argument param = argument("update", "param", param_);
+constexpr Signature kUpdate = {
+    "update",
+    3,
+    {"param", "grad", "lr"},
+    "update($module, param, grad, lr)\n--\n\nparam -= lr * grad, in place."};
+
+py::object update(py::handle param_, py::handle grad_, py::handle lr_) {
+    const double lr = number("update", "lr", lr_);
+    const Argument param = argument("update", "param", param_);
     const Argument grad = argument("update", "grad", grad_, param);
-    bool same = param.array.ndim() == grad.array.ndim();
-    for (py::ssize_t i = 0; same && i < param.array.ndim(); ++i) {
-        same = param.array.shape(i) == grad.array.shape(i);
-    }
-    if (!same) {
+    if (!param.same_shape(grad)) {
         throw ShapeError("update: grad must have shape " + param.shape() +
                          " as param, got " + grad.shape());
     }
@@ -260,25 +287,36 @@ void update(const py::object& param_, const py::object& grad_, double lr) {
     check_writable(param);
     dispatch_dtype(param.dtype, [&](auto tag) {
         using T = decltype(tag);
-        const auto from = flat_view<T>(grad);
-        const auto to = flat_view<T>(param);
+        MatrixView<T> from = flat_view<T>(grad);
+        MatrixView<T> to = flat_view<T>(param);
+        if (from.rows != to.rows) {  // one is C-ordered, the other is not
+            from = mutable_view<T>(grad);
+            to = mutable_view<T>(param);
+        }
         check_no_overlap(param, grad);
         const auto step = static_cast<T>(lr);
         if (step == 0) {
             return;
         }
-        const ReleaseGil nogil(static_cast<double>(param.array.size()));
-        gradient_descent<T>({const_cast<T*>(to.data), to.rows, to.cols, to.stride},
-                            from, step);
+        const ReleaseGil nogil(static_cast<double>(to.rows * to.cols));
+        gradient_descent<T>(to, {from.data, from.rows, from.cols, from.stride}, step);
     });
+    return py::none();
 }
 
-py::tuple layer_forward_(const py::object& x_, const py::object& w_,
-                         const py::object& b_, const std::string& activation) {
+constexpr Signature kLayerForward = {
+    "layer_forward",
+    4,
+    {"x", "w", "b", "activation"},
+    "layer_forward($module, x, w, b, activation)\n--\n\n"
+    "a = f(z) and f'(z) of z = x @ w + b."};
+
+py::object layer_forward_(py::handle x_, py::handle w_, py::handle b_,
+                          py::handle activation) {
     const Activation f = activation_from("layer_forward", activation);
     const LayerArguments in("layer_forward", x_, w_, b_);
-    Argument a = new_matrix(in.x, in.x.rows(), in.w.cols());
-    Argument derivative = new_matrix(in.x, in.x.rows(), in.w.cols());
+    Result a = new_matrix(in.x, in.x.rows(), in.w.cols());
+    Result derivative = new_matrix(in.x, in.x.rows(), in.w.cols());
     dispatch_dtype(in.x.dtype, [&](auto tag) {
         using T = decltype(tag);
         const auto x = view<T>(in.x);
@@ -289,26 +327,33 @@ py::tuple layer_forward_(const py::object& x_, const py::object& w_,
         const ReleaseGil nogil(multiply_adds(in.x, in.w));
         layer_forward<T>(x, w, b, f, to, d);
     });
-    return py::make_tuple(a.array, derivative.array);
+    return py::make_tuple(std::move(a.owner), std::move(derivative.owner));
 }
 
-py::object layer_backward_(const py::object& x_, const py::object& w_,
-                           const py::object& derivative_, const py::object& da_,
-                           const py::object& dw_, const py::object& db_, bool need_dx) {
+constexpr Signature kLayerBackward = {
+    "layer_backward",
+    6,
+    {"x", "w", "derivative", "da", "dw", "db", "need_dx"},
+    "layer_backward($module, x, w, derivative, da, dw, db, need_dx=True)\n--\n\n"
+    "Fills dw and db, returns dx, of what layer_forward gave.",
+    true};
+
+py::object layer_backward_(py::handle x_, py::handle w_, py::handle derivative_,
+                           py::handle da_, py::handle dw_, py::handle db_,
+                           py::handle need_dx) {
     const char* function = "layer_backward";
     const LayerArguments in(function, x_, w_, py::none());
     const index_t rows = in.x.rows();
     const index_t cols = in.w.cols();
-    const std::string because = follows(in.x) + " and w " + in.w.shape();
+    const Because because(in.x, in.w);
     const Argument derivative = argument(function, "derivative", derivative_, in.x);
     check_matrix(derivative, rows, cols, because);
     const Argument da = argument(function, "da", da_, in.x);
     check_matrix(da, rows, cols, because);
-    Argument dw = argument(function, "dw", dw_, in.x);
+    const Argument dw = argument(function, "dw", dw_, in.x);
     check_matrix(dw, in.x.cols(), cols, because);
     check_writable(dw);
-    if (dw.rows() > 1 && dw.array.size() > 0 &&
-        dw.array.strides(0) != cols * dw.array.itemsize()) {
+    if (!dw.c_ordered()) {
         throw ShapeError(
             "layer_backward: dw has a layout the core does not view: not "
             "C-contiguous");
@@ -316,7 +361,7 @@ py::object layer_backward_(const py::object& x_, const py::object& w_,
     std::optional<Argument> db;
     if (!db_.is_none()) {
         db = argument(function, "db", db_, in.x);
-        check_vector(*db, cols, follows(in.w));
+        check_vector(*db, cols, in.w);
         check_writable(*db);
         check_no_overlap(*db, dw);
     }
@@ -326,10 +371,7 @@ py::object layer_backward_(const py::object& x_, const py::object& w_,
             check_no_overlap(*db, *input);
         }
     }
-    std::optional<Argument> dx;
-    if (need_dx) {
-        dx = new_matrix(in.x, rows, in.x.cols());
-    }
+    std::optional<Result> dx = new_dx(in.x, need_dx);
     dispatch_dtype(in.x.dtype, [&](auto tag) {
         using T = decltype(tag);
         const auto x = view<T>(in.x);
@@ -340,7 +382,7 @@ py::object layer_backward_(const py::object& x_, const py::object& w_,
         T* to_db = db ? mutable_vector_data<T>(*db) : nullptr;
         const auto to_dx = view_or_none<T>(dx);
         const ReleaseGil nogil(3.0 * multiply_adds(in.x, in.w));
-        Buffer<T> dz(rows * cols);
+        Scratch<T> dz(rows * cols);
         multiply<T>(d, upstream, dz.data());
         layer_backward<T>(x, w, dz.data(), to_dx, to_dw, to_db);
     });
@@ -358,7 +400,7 @@ index_t first_outside(const py::object& x_, double low, double high) {
         const auto most = static_cast<T>(
             std::min(high, static_cast<double>(std::numeric_limits<T>::max())));
         const auto& kernels = kernel_table().kernels<T>();
-        const ReleaseGil nogil(static_cast<double>(x.array.size()));
+        const ReleaseGil nogil(static_cast<double>(x.size()));
         for (index_t i = 0; i < v.rows; ++i) {
             const bool one_row = v.stride == v.cols;
             const index_t n = one_row ? v.rows * v.cols : v.cols;
@@ -379,21 +421,20 @@ index_t first_outside(const py::object& x_, double low, double high) {
 
 void bind_functions(py::module_& m) {
     using py::arg;
-    const auto none = py::none();
     m.def("activations", &activation_names);
-    m.def("activate", &activate, arg("z"), arg("activation"), arg("out") = none);
-    m.def("forward", &forward, arg("x"), arg("w"), arg("b").none(true),
-          arg("activation"), arg("out") = none);
-    m.def("backward", &backward, arg("x"), arg("w"), arg("a"), arg("da"),
-          arg("activation"), arg("z") = none, arg("need_dx") = true);
-    m.def("backward_update", &backward_update, arg("x"), arg("w"), arg("b"), arg("a"),
-          arg("da"), arg("lr"), arg("activation"), arg("z") = none,
-          arg("need_dx") = true);
-    m.def("update", &update, arg("param"), arg("grad"), arg("lr"));
-    m.def("layer_forward", &layer_forward_, arg("x"), arg("w"), arg("b"),
-          arg("activation"));
-    m.def("layer_backward", &layer_backward_, arg("x"), arg("w"), arg("derivative"),
-          arg("da"), arg("dw"), arg("db"), arg("need_dx") = true);
+    static PyMethodDef functions[] = {
+        fast_function<activate, kActivate>(),
+        fast_function<forward, kForward>(),
+        fast_function<backward, kBackward>(),
+        fast_function<backward_update, kBackwardUpdate>(),
+        fast_function<update, kUpdate>(),
+        fast_function<layer_forward_, kLayerForward>(),
+        fast_function<layer_backward_, kLayerBackward>(),
+        {nullptr, nullptr, 0, nullptr},
+    };
+    if (PyModule_AddFunctions(m.ptr(), functions) != 0) {
+        throw py::error_already_set();
+    }
     m.def("first_outside", &first_outside, arg("x"), arg("low"), arg("high"));
 }
 

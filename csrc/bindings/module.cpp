@@ -21,13 +21,18 @@ PYBIND11_MODULE(_core, m) {
 
 namespace siglin {
 
+namespace {
+
+// The classes live in Python, where users catch them; kept for the process's life.
+PyObject* shape_error = nullptr;
+PyObject* dtype_error = nullptr;
+
+}  // namespace
+
 void bind_errors(py::module_&) {
-    // The classes live in Python, where users catch them; kept for the process's life.
     const py::module_ errors = py::module_::import("siglin.errors");
-    static PyObject* shape_error =
-        py::object(errors.attr("ShapeError")).release().ptr();
-    static PyObject* dtype_error =
-        py::object(errors.attr("DTypeError")).release().ptr();
+    shape_error = py::object(errors.attr("ShapeError")).release().ptr();
+    dtype_error = py::object(errors.attr("DTypeError")).release().ptr();
     py::register_local_exception_translator([](std::exception_ptr p) {
         try {
             if (p) {
@@ -39,6 +44,26 @@ void bind_errors(py::module_&) {
             PyErr_SetString(dtype_error, e.what());
         }
     });
+}
+
+void set_python_error() {
+    try {
+        throw;
+    } catch (py::error_already_set& e) {
+        e.restore();
+    } catch (const ShapeError& e) {
+        PyErr_SetString(shape_error, e.what());
+    } catch (const DTypeError& e) {
+        PyErr_SetString(dtype_error, e.what());
+    } catch (const py::builtin_exception& e) {
+        e.set_error();
+    } catch (const std::bad_alloc&) {
+        PyErr_NoMemory();
+    } catch (const std::exception& e) {
+        PyErr_SetString(PyExc_RuntimeError, e.what());
+    } catch (...) {
+        PyErr_SetString(PyExc_RuntimeError, "an unknown exception");
+    }
 }
 
 }  // namespace siglin

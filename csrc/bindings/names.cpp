@@ -1,7 +1,5 @@
 #include "names.h"
 
-#include <pybind11/pybind11.h>
-
 namespace siglin {
 namespace {
 
@@ -36,6 +34,34 @@ std::vector<std::string> activation_names() {
 
 Activation activation_from(const char* function, const std::string& name) {
     return static_cast<Activation>(find(function, "activation", name, kActivations));
+}
+
+Activation activation_from(const char* function, const pybind11::handle& name) {
+    constexpr std::size_t kCount = std::size(kActivations);
+    // A name written in a program is one object with the name here.
+    static PyObject* const* const interned = [] {
+        static PyObject* names[kCount];
+        for (std::size_t i = 0; i < kCount; ++i) {
+            names[i] = PyUnicode_InternFromString(kActivations[i]);
+        }
+        return names;
+    }();
+    for (std::size_t i = 0; i < kCount; ++i) {
+        if (name.ptr() == interned[i]) {
+            return static_cast<Activation>(i);
+        }
+    }
+    if (PyUnicode_Check(name.ptr()) == 0) {
+        throw pybind11::type_error(std::string(function) +
+                                   "(): incompatible activation, must be a str, got " +
+                                   Py_TYPE(name.ptr())->tp_name);
+    }
+    Py_ssize_t size = 0;
+    const char* text = PyUnicode_AsUTF8AndSize(name.ptr(), &size);
+    if (text == nullptr) {
+        throw pybind11::error_already_set();
+    }
+    return activation_from(function, std::string(text, static_cast<std::size_t>(size)));
 }
 
 Loss loss_from(const char* function, const std::string& name) {

@@ -1,6 +1,8 @@
 // Names of activations, losses and optimisers, as Python spells them.
 #pragma once
 
+#include <pybind11/pybind11.h>
+
 #include <string>
 #include <vector>
 
@@ -13,6 +15,8 @@ std::vector<std::string> activation_names();
 
 // Each throws ValueError that lists the valid names.
 Activation activation_from(const char* function, const std::string& name);
+// Also throws TypeError for anything but a str.
+Activation activation_from(const char* function, const pybind11::handle& name);
 Loss loss_from(const char* function, const std::string& name);
 Optimizer optimizer_from(const char* function, const std::string& name);
 

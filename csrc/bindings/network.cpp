@@ -94,11 +94,11 @@ class Network {
 
     index_t n_params() const { return plan_.n_params; }
 
-    py::array predict(const py::object& params_, const py::object& x_,
-                      const py::object& out_) const {
+    py::object predict(const py::object& params_, const py::object& x_,
+                       const py::object& out_) const {
         const Argument params = checked_vector("predict", "params", params_);
         const Argument x = checked_x("predict", x_, params);
-        Argument out = out_or_new("predict", out_, x, x.rows(), plan_.n_out());
+        Result out = out_or_new("predict", out_, x, x.rows(), plan_.n_out());
         if (!out_.is_none()) {
             check_no_overlap(out, x);
             check_no_overlap(out, params);
@@ -112,7 +112,7 @@ class Network {
                 NetworkRunner<T>(plan_, from.rows).predict(p, from, to, progress);
             });
         });
-        return out.array;
+        return std::move(out.owner);
     }
 
     double loss(const py::object& params, const py::object& x,
@@ -122,7 +122,7 @@ class Network {
 
     double loss_and_grads(const py::object& params, const py::object& grads_,
                           const py::object& x, const py::object& t) const {
-        Argument grads = checked_vector("loss_and_grads", "grads", grads_);
+        const Argument grads = checked_vector("loss_and_grads", "grads", grads_);
         check_writable(grads);
         return loss_of("loss_and_grads", params, grads, x, t);
     }
@@ -134,7 +134,7 @@ class Network {
         const Argument t = argument(function, "t", t_, z);
         check_matrix(t, z.rows(), plan_.n_out());
         check_has_rows(z);
-        Argument dz = new_matrix(z, z.rows(), z.cols());
+        const Result dz = new_matrix(z, z.rows(), z.cols());
         double total = 0;
         dispatch_dtype(dtype_, [&](auto tag) {
             using T = decltype(tag);
@@ -160,7 +160,7 @@ class Network {
                 {plan_.loss, to, wants ? derivative.data() : nullptr, t_rows.data(),
                  from.rows, from.cols, T(1) / static_cast<T>(from.rows), true});
         });
-        return py::make_tuple(total / static_cast<double>(z.rows()), dz.array);
+        return py::make_tuple(total / static_cast<double>(z.rows()), dz.owner);
     }
 
     py::tuple fit(const py::object& params_, const py::object& x_, const py::object& t_,
@@ -171,7 +171,7 @@ class Network {
                   const py::object& on_epoch, double min_interval,
                   const py::object& on_step, index_t every) const {
         const char* function = "fit";
-        Argument params = checked_vector(function, "params", params_);
+        const Argument params = checked_vector(function, "params", params_);
         check_writable(params);
         const Argument x = checked_x(function, x_, params);
         const Argument t = checked_t(function, t_, x);
@@ -181,7 +181,7 @@ class Network {
                                   0.0,        0.0,
                                   0.0,        step_count};
         check_options(fit_options, options, x);
-        Argument moments = checked(function, "moments", moments_);
+        const Argument moments = checked(function, "moments", moments_);
         const index_t copies = fit_options.optimizer == Optimizer::gd     ? 0
                                : fit_options.optimizer == Optimizer::adam ? 2
                                                                           : 1;
@@ -238,7 +238,7 @@ class Network {
             throw DTypeError(a.what() + " must be " +
                              (dtype_ == DType::f32 ? "float32" : "float64") +
                              " like the network, got " +
-                             std::string(py::str(a.array.dtype())));
+                             std::string(py::str(a.handle().attr("dtype"))));
         }
         return a;
     }
@@ -260,7 +260,7 @@ class Network {
     Argument checked_t(const char* function, const py::handle& value,
                        const Argument& x) const {
         Argument t = argument(function, "t", value, x);
-        check_matrix(t, x.rows(), plan_.n_out(), "to follow x " + x.shape());
+        check_matrix(t, x.rows(), plan_.n_out(), x);
         check_has_rows(x);
         return t;
     }
@@ -348,12 +348,12 @@ class Network {
 py::tuple perceptron_fit(const py::object& params_, const py::object& x_,
                          const py::object& t_, bool bias, index_t epochs) {
     const char* function = "perceptron_fit";
-    Argument params = argument(function, "params", params_);
+    const Argument params = argument(function, "params", params_);
     const Argument x = argument(function, "x", x_, params);
     const Argument t = argument(function, "t", t_, params);
     check_matrix(x, kAny, kAny);
-    check_matrix(t, x.rows(), 1, "to follow x " + x.shape());
-    check_vector(params, x.cols() + (bias ? 1 : 0), "to follow x " + x.shape());
+    check_matrix(t, x.rows(), 1, x);
+    check_vector(params, x.cols() + (bias ? 1 : 0), x);
     check_writable(params);
     for (const Argument* input : {&x, &t}) {
         check_no_overlap(params, *input);

@@ -21,13 +21,13 @@ template <class Draw>
 void fill(const char* function, const py::object& state, const py::object& out,
           Draw draw) {
     Generator generator(generator_words(function, state));
-    Argument target = argument(function, "out", out);
+    const Argument target = argument(function, "out", out);
     check_vector(target, kAny);
     check_writable(target);
     dispatch_dtype(target.dtype, [&](auto tag) {
         using T = decltype(tag);
         T* to = mutable_vector_data<T>(target);
-        const index_t n = target.array.shape(0);
+        const index_t n = target.extent(0);
         for (index_t i = 0; i < n; ++i) {
             to[i] = static_cast<T>(draw(generator));
         }

@@ -1,0 +1,78 @@
+// Functions of the core that a caller reaches in tens of nanoseconds: the interpreter's
+// vectorcall, without pybind11's dispatcher, which makes lists of the arguments on the
+// heap and a std::string of each name. A call on a (1, 2) x (2, 3) layer is little
+// else.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <utility>
+
+#include "errors.h"
+
+namespace siglin {
+
+namespace py = pybind11;
+
+// What a function is called with, as inspect.signature tells it.
+struct Signature {
+    const char* name;
+    int required;  // of the parameters below, the others are None if they are left out
+    const char* parameters[10];
+    const char* doc;            // "name($module, x, out=None)\n--\n\n" and one line
+    bool last_is_true = false;  // the last one is True if it is left out
+};
+
+// Fills `bound` by position and name; throws TypeError as Python does.
+void bind_arguments(const Signature& signature, int size, PyObject* const* given,
+                    Py_ssize_t count, PyObject* keywords, PyObject** bound);
+
+// A Python float, or what has one; throws TypeError.
+double number(const char* function, const char* name, const py::handle& value);
+
+// Whether the value is true.
+bool flag(const py::handle& value);
+
+namespace detail {
+
+template <auto kFunction>
+struct Entry;
+
+template <class R, class... Handles, R (*kFunction)(Handles...)>
+struct Entry<kFunction> {
+    template <const Signature& kSignature>
+    static PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count,
+                          PyObject* keywords) noexcept {
+        constexpr int kSize = sizeof...(Handles);
+        try {
+            if (keywords == nullptr && count == kSize) {
+                return run(given, std::make_index_sequence<kSize>());
+            }
+            PyObject* bound[kSize];
+            bind_arguments(kSignature, kSize, given, count, keywords, bound);
+            return run(bound, std::make_index_sequence<kSize>());
+        } catch (...) {
+            set_python_error();
+            return nullptr;
+        }
+    }
+
+    template <std::size_t... kAt>
+    static PyObject* run(PyObject* const* arguments, std::index_sequence<kAt...>) {
+        return kFunction(py::handle(arguments[kAt])...).release().ptr();
+    }
+};
+
+}  // namespace detail
+
+// The entry of a function that takes one py::handle for each parameter and returns an
+// object.
+template <auto kFunction, const Signature& kSignature>
+PyMethodDef fast_function() {
+    auto* entry = &detail::Entry<kFunction>::template call<kSignature>;
+    return {kSignature.name,
+            reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(entry)),
+            METH_FASTCALL | METH_KEYWORDS, kSignature.doc};
+}
+
+}  // namespace siglin
