@@ -191,6 +191,118 @@ def test_dtypes_that_are_equal_but_not_the_same_object(dtype):
     assert_same_bits(_core.forward(unpickled, w, None, "tanh"), want)
 
 
+# ---- predict, at once or by way of the gate ------------------------------------------
+
+
+NETWORKS: list[tuple[list[int], Arguments]] = [
+    ([2, 3, 1], {}),
+    ([4, 16, 1], {"activation": "relu", "bias": False}),
+    ([3, 1], {}),
+    ([1, 1, 1, 1, 1], {"activation": ["tanh", "step", "leaky_relu"]}),
+    ([64, 32, 10], {"loss": "cross_entropy"}),
+    ([3, 17, 5], {"loss": "squared_error", "output_activation": "tanh"}),
+    ([300, 3, 7], {"loss": "squared_error"}),  # longer than one block of depth
+    ([2, 3000, 2], {"loss": "cross_entropy"}),  # no room on the stack
+]
+
+
+def by_the_gate(net: siglin.Network, x: Any, **kwargs: Any) -> Any:
+    """Return what predict returns when the way of little work is closed."""
+    native = net._predict_now
+    net._predict_now = lambda *_: None
+    try:
+        return net.predict(x, **kwargs)
+    finally:
+        net._predict_now = native
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kwargs"), NETWORKS, ids=[str(n[0]) for n in NETWORKS]
+)
+def test_predict_at_once_has_the_same_bits(sizes, kwargs, target, rng, dtype):
+    net = siglin.Network(sizes, dtype=dtype, seed=3, **kwargs)
+    many = rng.normal(size=(40, sizes[0])).astype(dtype)
+    want = by_the_gate(net, many)
+    served = 0
+    for rows in (0, 1, 2, 3, 40):
+        for x in (many[:rows], many[rows - 1 :: -1] if rows else many[:0]):
+            a = net._predict_now(net._gate, x, None)
+            served += a is not None
+            assert_same_bits(net.predict(x), by_the_gate(net, x))
+            if a is not None:
+                assert_same_bits(a, by_the_gate(net, x))
+    assert served
+    for i, row in enumerate(many):
+        assert_same_bits(net.predict(row[None, :])[0], want[i])
+
+
+def test_predict_at_once_into_out(rng, dtype):
+    net = siglin.Network([2, 3, 4], dtype=dtype, loss="cross_entropy", seed=3)
+    x = rng.normal(size=(3, 2)).astype(dtype)
+    want = by_the_gate(net, x)
+    wide = np.zeros((3, 9), dtype)
+    out = wide[:, 2:6]
+    assert net._predict_now(net._gate, x, out) is out
+    assert_same_bits(out, want)
+    assert not wide[:, :2].any()
+    assert not wide[:, 6:].any()
+
+
+def test_predict_at_once_leaves_everything_odd_to_the_gate(rng, dtype):
+    """It returns None, writes nothing, and predict answers as it always has."""
+    net = siglin.Network([2, 3, 2], dtype=dtype, seed=3)
+    x, out = rng.normal(size=(2, 2)).astype(dtype), np.full((2, 2), 7, dtype)
+    other = np.float32 if dtype == np.float64 else np.float64
+    locked = out.copy()
+    locked.flags.writeable = False
+    inputs = [
+        x.tolist(), x[0], x[:, :1], x.astype(other), x.astype(dtype.newbyteorder()),
+        np.asfortranarray(x), np.ma.masked_array(x), None, "text", 1.0, x.astype(object),
+        np.zeros((100_000, 2), dtype),
+    ]  # fmt: skip
+    outs = [
+        out.tolist(), out[0], out[:1], out.astype(other), locked, out[::-1], x, x[:, ::-1],
+        np.zeros((1, 2), dtype).repeat(2, 0)[:, ::-1], net.params[:4].reshape(2, 2),
+        np.broadcast_to(out[0], (2, 2)), np.ma.masked_array(out),
+    ]  # fmt: skip
+    cases = [(value, None) for value in inputs] + [(x, value) for value in outs]
+    for value, into in cases:
+        params = net.params.copy()
+        before = x.copy(), out.copy()
+        assert net._predict_now(net._gate, value, into) is None
+        assert_same_bits(x, before[0])
+        assert_same_bits(out, before[1])
+        answers = []
+        for call in (lambda *a, **k: by_the_gate(net, *a, **k), net.predict):
+            x[...], out[...] = before
+            net.params = params
+            try:
+                answers.append(call(value, out=into).tobytes())
+            except (TypeError, ValueError) as error:
+                answers.append((type(error), str(error)))
+        assert answers[0] == answers[1]
+        x[...], out[...] = before
+        net.params = params
+
+
+def test_predict_at_once_waits_for_no_fit(dtype):
+    """While a fit runs the gate decides which weights are seen."""
+    net = siglin.Network([2, 3, 1], dtype=dtype, seed=3)
+    x = np.ones((1, 2), dtype)
+    seen = []
+
+    def look(_):
+        seen.append(net._predict_now(net._gate, x, None))
+
+    net.fit(x, [1.0], epochs=3, callback=look)
+    assert seen == [None] * 3
+    with pytest.raises(ValueError, match="lr must be > 0"):
+        net.fit(x, [1.0], lr=-1.0)
+    assert net._predict_now(net._gate, x, None) is not None
+    with pytest.raises(AttributeError):
+        net._native.predict_now(object(), x, None)
+
+
 # ---- references ----------------------------------------------------------------------
 
 

@@ -63,4 +63,21 @@ bool flag(const py::handle& value) {
     return truth != 0;
 }
 
+void add_functions(py::module_& m, PyMethodDef* functions) {
+    if (PyModule_AddFunctions(m.ptr(), functions) != 0) {
+        throw py::error_already_set();
+    }
+}
+
+void add_methods(const py::handle& type, PyMethodDef* methods) {
+    for (PyMethodDef* method = methods; method->ml_name != nullptr; ++method) {
+        PyObject* descriptor =
+            PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(type.ptr()), method);
+        if (descriptor == nullptr) {
+            throw py::error_already_set();
+        }
+        type.attr(method->ml_name) = py::reinterpret_steal<py::object>(descriptor);
+    }
+}
+
 }  // namespace siglin

@@ -35,6 +35,25 @@ bool flag(const py::handle& value);
 
 namespace detail {
 
+// call(handle, handle, ...) with what the interpreter hands over for a signature of
+// kSize parameters. PyObject* out of it, or null and an exception set.
+template <const Signature& kSignature, std::size_t... kAt, class Call>
+PyObject* call_bound(PyObject* const* given, Py_ssize_t count, PyObject* keywords,
+                     std::index_sequence<kAt...>, Call call) noexcept {
+    constexpr int kSize = sizeof...(kAt);
+    try {
+        if (keywords == nullptr && count == kSize) {
+            return call(py::handle(given[kAt])...).release().ptr();
+        }
+        PyObject* bound[kSize];
+        bind_arguments(kSignature, kSize, given, count, keywords, bound);
+        return call(py::handle(bound[kAt])...).release().ptr();
+    } catch (...) {
+        set_python_error();
+        return nullptr;
+    }
+}
+
 template <auto kFunction>
 struct Entry;
 
@@ -42,31 +61,30 @@ template <class R, class... Handles, R (*kFunction)(Handles...)>
 struct Entry<kFunction> {
     template <const Signature& kSignature>
     static PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count,
-                          PyObject* keywords) noexcept {
-        constexpr int kSize = sizeof...(Handles);
-        try {
-            if (keywords == nullptr && count == kSize) {
-                return run(given, std::make_index_sequence<kSize>());
-            }
-            PyObject* bound[kSize];
-            bind_arguments(kSignature, kSize, given, count, keywords, bound);
-            return run(bound, std::make_index_sequence<kSize>());
-        } catch (...) {
-            set_python_error();
-            return nullptr;
-        }
+                          PyObject* keywords) {
+        return call_bound<kSignature>(given, count, keywords,
+                                      std::index_sequence_for<Handles...>(), kFunction);
     }
+};
 
-    template <std::size_t... kAt>
-    static PyObject* run(PyObject* const* arguments, std::index_sequence<kAt...>) {
-        return kFunction(py::handle(arguments[kAt])...).release().ptr();
+// self is an instance of the class: the interpreter asks before it calls a method.
+template <class Self, class R, class... Handles, R (Self::*kMethod)(Handles...) const>
+struct Entry<kMethod> {
+    template <const Signature& kSignature>
+    static PyObject* call(PyObject* self, PyObject* const* given, Py_ssize_t count,
+                          PyObject* keywords) {
+        auto* instance = reinterpret_cast<py::detail::instance*>(self);
+        const Self* object = instance->get_value_and_holder().value_ptr<Self>();
+        return call_bound<kSignature>(
+            given, count, keywords, std::index_sequence_for<Handles...>(),
+            [object](Handles... handles) { return (object->*kMethod)(handles...); });
     }
 };
 
 }  // namespace detail
 
-// The entry of a function that takes one py::handle for each parameter and returns an
-// object.
+// The entry of a function, or of a const method of a class that pybind11 knows, which
+// takes one py::handle for each parameter and returns an object.
 template <auto kFunction, const Signature& kSignature>
 PyMethodDef fast_function() {
     auto* entry = &detail::Entry<kFunction>::template call<kSignature>;
@@ -74,5 +92,9 @@ PyMethodDef fast_function() {
             reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(entry)),
             METH_FASTCALL | METH_KEYWORDS, kSignature.doc};
 }
+
+// Both take a null-terminated list that lives as long as the process.
+void add_functions(py::module_& m, PyMethodDef* functions);
+void add_methods(const py::handle& type, PyMethodDef* methods);
 
 }  // namespace siglin

@@ -432,9 +432,7 @@ void bind_functions(py::module_& m) {
         fast_function<layer_backward_, kLayerBackward>(),
         {nullptr, nullptr, 0, nullptr},
     };
-    if (PyModule_AddFunctions(m.ptr(), functions) != 0) {
-        throw py::error_already_set();
-    }
+    add_functions(m, functions);
     m.def("first_outside", &first_outside, arg("x"), arg("low"), arg("high"));
 }
 

@@ -29,14 +29,17 @@ decltype(auto) taking_gil(Run run) {
 #endif
 }
 
+// From so many multiply-adds on, about 2 us on one core, work is worth handing the GIL
+// over.
+inline constexpr double kWorthReleasing = 50'000;
+
 // Releases the GIL, given the size of the work only if it is worth it: handing the lock
 // over costs more than a small call.
 class ReleaseGil {
   public:
     ReleaseGil() : state_(PyEval_SaveThread()) {}
     explicit ReleaseGil(double multiply_adds) {
-        constexpr double kWorthIt = 50'000;  // about 2 us on one core
-        if (multiply_adds >= kWorthIt) {
+        if (multiply_adds >= kWorthReleasing) {
             state_ = PyEval_SaveThread();
         }
     }

@@ -8,9 +8,11 @@
 #include <memory>
 #include <optional>
 
+#include "../predict.h"
 #include "../random.h"
 #include "../train.h"
 #include "array.h"
+#include "call.h"
 #include "module.h"
 #include "names.h"
 
@@ -111,6 +113,56 @@ class Network {
             interruptible(work(x.rows()), [&](const Progress& progress) {
                 NetworkRunner<T>(plan_, from.rows).predict(p, from, to, progress);
             });
+        });
+        return std::move(out.owner);
+    }
+
+    // predict where it can be had at once, else None: for little work, on arguments
+    // that need no explaining, and while no fit changes the parameters. The last is
+    // what `gate.quiet` says (training.py); as the GIL is held from there to the end,
+    // no fit can start in between, and nobody has to be told of this read. `quiet` is a
+    // slot, so that asking for it runs no Python.
+    py::object predict_now(py::handle gate, py::handle x_, py::handle out_) const {
+#if defined(Py_GIL_DISABLED)
+        return py::none();
+#endif
+        const auto ours = [this](const py::handle& value, Argument& a) {
+            return is_viewable(value, a) && a.dtype == dtype_;
+        };
+        Argument x = {"predict", "x", nullptr, dtype_};
+        if (!ours(x_, x) || !is_matrix(x, kAny, plan_.n_in()) ||
+            work(x.rows()) >= kWorthReleasing) {
+            return py::none();
+        }
+        Result out = {{"predict", "out", nullptr, dtype_}, py::object()};
+        if (out_.is_none()) {
+            out = new_matrix(x, x.rows(), plan_.n_out());
+        } else {
+            if (!ours(out_, out) || !is_matrix(out, x.rows(), plan_.n_out()) ||
+                !is_writable(out) || extents_touch(out, x)) {
+                return py::none();
+            }
+            out.owner = py::reinterpret_borrow<py::object>(out_);
+        }
+        static PyObject* const quiet = PyUnicode_InternFromString("quiet");
+        const auto params_ =
+            py::reinterpret_steal<py::object>(PyObject_GetAttr(gate.ptr(), quiet));
+        if (!params_) {
+            throw py::error_already_set();
+        }
+        Argument params = {"predict", "params", nullptr, dtype_};
+        if (!ours(params_, params) || !is_vector(params, plan_.n_params) ||
+            extents_touch(out, params)) {
+            return py::none();
+        }
+        dispatch_dtype(dtype_, [&](auto tag) {
+            using T = decltype(tag);
+            const T* p = vector_data<T>(params);
+            const auto from = view<T>(x);
+            const auto to = mutable_view<T>(out);
+            if (!predict_few<T>(plan_, p, from, to)) {
+                NetworkRunner<T>(plan_, from.rows).predict(p, from, to, [](double) {});
+            }
         });
         return std::move(out.owner);
     }
@@ -345,6 +397,13 @@ class Network {
     DType dtype_;
 };
 
+constexpr Signature kPredictNow = {
+    "predict_now",
+    3,
+    {"gate", "x", "out"},
+    "predict_now($self, gate, x, out)\n--\n\n"
+    "What predict returns with gate.quiet, or None: ask predict."};
+
 py::tuple perceptron_fit(const py::object& params_, const py::object& x_,
                          const py::object& t_, bool bias, index_t epochs) {
     const char* function = "perceptron_fit";
@@ -388,7 +447,8 @@ void bind_network(py::module_& m) {
     const auto none = py::none();
     m.def("perceptron_fit", &perceptron_fit, arg("params"), arg("x"), arg("t"),
           arg("bias"), arg("epochs"));
-    py::class_<Network>(m, "Network")
+    py::class_<Network> network(m, "Network");
+    network
         .def(py::init<const std::vector<index_t>&, const std::vector<std::string>&,
                       const std::vector<bool>&, const std::string&,
                       const std::string&>(),
@@ -404,6 +464,11 @@ void bind_network(py::module_& m) {
              arg("tol"), arg("optimizer"), arg("options"), arg("moments"),
              arg("step_count"), arg("on_epoch"), arg("min_interval"), arg("on_step"),
              arg("every"));
+    static PyMethodDef methods[] = {
+        fast_function<&Network::predict_now, kPredictNow>(),
+        {nullptr, nullptr, 0, nullptr},
+    };
+    add_methods(network, methods);
 }
 
 }  // namespace siglin

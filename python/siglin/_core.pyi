@@ -99,6 +99,9 @@ class Network:
     def predict(
         self, params: Vector, x: Matrix, out: Matrix | None = None
     ) -> Matrix: ...
+    def predict_now(
+        self, gate: object, x: Matrix, out: Matrix | None
+    ) -> Matrix | None: ...
     def loss(self, params: Vector, x: Matrix, t: Matrix) -> float: ...
     def loss_and_grads(
         self, params: Vector, grads: Vector, x: Matrix, t: Matrix

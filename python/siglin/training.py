@@ -222,14 +222,29 @@ class Gate:
     thread reads the copy from before the fit. A fit does not begin before the readers
     of the parameters themselves are done.
 
+    A read that holds the interpreter's lock from its look at ``quiet`` to its end needs
+    no ticket: no fit can start meanwhile.
+
     Parameters
     ----------
     params : ndarray
         The vector that fits write into.
     """
 
+    # Slots, so that the native predict_now reaches one without running Python.
+    __slots__ = (
+        "__weakref__",
+        "_lock",
+        "before",
+        "owner",
+        "params",
+        "quiet",
+        "readers",
+    )
+
     def __init__(self, params: Array) -> None:
         self.params = params
+        self.quiet: Array | None = params  # the parameters; None while a fit runs
         self.before: Array | None = None  # the parameters from before the running fit
         self.owner: int | None = None  # the thread that fits
         self.readers: dict[object, int] = {}  # one entry per running read: its thread
@@ -242,6 +257,7 @@ class Gate:
         try:
             self.owner = threading.get_ident()
             self.before = self.params.copy()
+            self.quiet = None
             # Readers that came before this line may be on the vector itself.
             others = [k for k, who in list(self.readers.items()) if who != self.owner]
             while any(reader in self.readers for reader in others):
@@ -254,6 +270,7 @@ class Gate:
         self._open()
 
     def _open(self) -> None:
+        self.quiet = self.params
         self.before = None
         self.owner = None
         self._lock.release()
@@ -293,6 +310,7 @@ class Gate:
         if self.owner not in (None, me):
             if self.before is not None:
                 self.params[...] = self.before
+            self.quiet = self.params
             self.before = None
             self.owner = None
             self._lock = threading.Lock()
