@@ -85,14 +85,15 @@ def test_results_may_be_subnormal(
     assert np.abs(param[param != 0]).min() < tiny
 
 
-@pytest.mark.parametrize("size", awkward_sizes(70))
+# From sixteen vectors on, the kernel first steps to where a vector begins.
+@pytest.mark.parametrize("size", [*awkward_sizes(70), 255, 256, 257, 271, 280])
 def test_every_length_and_offset_has_the_same_bits(
     target: str, dtype: np.dtype[Any], size: int, rng: np.random.Generator
 ) -> None:
-    param, grad = make(rng, dtype, 80, 80)
+    param, grad = make(rng, dtype, 300, 300)
     whole = param.copy()
     _core.update(whole, grad, 0.7)
-    for start in range(9):
+    for start in range(17):
         part = slice(start, start + size)
         got = param.copy()
         _core.update(got[part], grad[part], 0.7)

@@ -7,6 +7,31 @@
 namespace siglin::SIGLIN_TARGET {
 namespace {
 
+// for_each_block, but after a first step p + i is a whole number of vectors. A vector
+// in two cache lines is loaded and stored twice: of 16,384 doubles 16 or 48 bytes into
+// a line, gd took 2.4 us instead of 2.6 (x86_v4) and 2.8 (x86_v3) on a Zen 4. Not for
+// sums: their order would follow the alignment.
+template <class T, class Body>
+SIGLIN_INLINE void for_each_aligned_block(const T* p, index_t n, Body body) {
+    constexpr index_t kWorthAligning = 16 * kLanes<T>;
+    index_t i = 0;
+    if (n >= kWorthAligning) {
+        const auto past = static_cast<index_t>(reinterpret_cast<std::uintptr_t>(p) %
+                                               kVecBytes / sizeof(T));
+        if (past != 0) {
+            i = kLanes<T> - past;
+            body(0, first_lanes<T>(i));
+        }
+    }
+#pragma GCC unroll 4
+    for (; i + kLanes<T> <= n; i += kLanes<T>) {
+        body(i, AllLanes{});
+    }
+    if (i < n) {
+        body(i, first_lanes<T>(n - i));
+    }
+}
+
 // step(i, lanes, write) returns the new parameters from i on, and stores the state it
 // keeps if `write`. All new parameters are looked at before the first is stored: x * 0
 // is 0 for every finite x, NaN for the others.
@@ -22,21 +47,30 @@ SIGLIN_INLINE double apply(const UpdateArgs<T>& args, Step step) {
             return __builtin_nan("");
         }
     }
+    if (!args.want_norm) {
+        for_each_aligned_block(args.param, args.n,
+                               [&](index_t i, auto lanes) SIGLIN_LAMBDA_INLINE {
+                                   store(args.param + i, step(i, lanes, true), lanes);
+                               });
+        return 0;
+    }
     Vec<T> norm = {};
     for_each_block<T>(args.n, [&](index_t i, auto lanes) {
         const Vec<T> fresh = step(i, lanes, true);
-        if (args.want_norm) {
-            const Vec<T> change = keep<T>(fresh - load(args.param + i, lanes), lanes);
-            norm = fma(change, change, norm);
-        }
+        const Vec<T> change = keep<T>(fresh - load(args.param + i, lanes), lanes);
+        norm = fma(change, change, norm);
         store(args.param + i, fresh, lanes);
     });
     return static_cast<double>(sum<T>(norm));
 }
 
+// The functions work on a copy of their arguments: no store can change it, so the
+// pointers stay in registers instead of being loaded for every vector.
+
 // w - lr * g
 template <class T>
-double gd(const UpdateArgs<T>& args) {
+double gd(const UpdateArgs<T>& given) {
+    const UpdateArgs<T> args = given;
     const Vec<T> minus_lr = broadcast(-args.lr);
     return apply(args, [&](index_t i, auto lanes, bool) SIGLIN_LAMBDA_INLINE {
         return fma(minus_lr, load(args.grad + i, lanes), load(args.param + i, lanes));
@@ -45,7 +79,8 @@ double gd(const UpdateArgs<T>& args) {
 
 // m = beta1 * m + g; w - lr * m
 template <class T>
-double momentum(const UpdateArgs<T>& args) {
+double momentum(const UpdateArgs<T>& given) {
+    const UpdateArgs<T> args = given;
     const Vec<T> minus_lr = broadcast(-args.lr);
     const Vec<T> beta1 = broadcast(args.beta1);
     return apply(args, [&](index_t i, auto lanes, bool write) SIGLIN_LAMBDA_INLINE {
@@ -60,7 +95,8 @@ double momentum(const UpdateArgs<T>& args) {
 
 // m = beta1 * m + g; w - lr * (g + beta1 * m)
 template <class T>
-double nesterov(const UpdateArgs<T>& args) {
+double nesterov(const UpdateArgs<T>& given) {
+    const UpdateArgs<T> args = given;
     const Vec<T> minus_lr = broadcast(-args.lr);
     const Vec<T> beta1 = broadcast(args.beta1);
     return apply(args, [&](index_t i, auto lanes, bool write) SIGLIN_LAMBDA_INLINE {
@@ -76,7 +112,8 @@ double nesterov(const UpdateArgs<T>& args) {
 // m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; w - lr m / (sqrt(v) +
 // eps) (Kingma and Ba 2015, with the bias correction in lr and eps).
 template <class T>
-double adam(const UpdateArgs<T>& args) {
+double adam(const UpdateArgs<T>& given) {
+    const UpdateArgs<T> args = given;
     const Vec<T> minus_lr = broadcast(-args.lr);
     const Vec<T> beta1 = broadcast(args.beta1);
     const Vec<T> beta2 = broadcast(args.beta2);
