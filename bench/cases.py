@@ -48,6 +48,9 @@ OPERATIONS: dict[str, tuple[shapes.Shape, ...]] = {
     "update": shapes.VECTORS,
     "sigmoid": shapes.VECTORS,
     "sigmoid_out": shapes.VECTORS,
+    "dense_forward": shapes.SMALLER_LAYERS,
+    "predict": shapes.SINGLE_ROWS,
+    "predict_out": shapes.SINGLE_ROWS,
     "fit": shapes.NETWORKS,
     "iris": shapes.IRIS,
 }
@@ -83,8 +86,8 @@ class Case:
     def contenders(self) -> tuple[str, ...]:
         """Return the names of those that have this operation, siglin first."""
         everyone = ("siglin", "numpy", "reference", "cython")
-        # The Cython kernels have no stop rule.
-        return everyone[:-1] if self.op == "iris" else everyone
+        # The Cython kernels have no stop rule, and none that keeps a derivative.
+        return everyone[:-1] if self.op in {"iris", "dense_forward"} else everyone
 
     @functools.cached_property
     def work(self) -> Work:
@@ -147,6 +150,9 @@ class Case:
         if op in {"fit", "iris"}:
             prepared: Run = getattr(rival, op)(**given, steps=steps)
             return prepared
+        if op in {"predict", "dense_forward"}:
+            ready: Run = getattr(rival, op)(**given)
+            return ready
         out = {"out": given.pop("out")} if "out" in given else {}
         return functools.partial(getattr(rival, op), *given.values(), **out)
 
@@ -186,6 +192,10 @@ def work(op: str, shape: shapes.Shape) -> Work:
         )
     if isinstance(shape, shapes.Net):
         products = [m * n for m, n in pairwise(shape.sizes)]
+        if op in {"predict", "predict_out"}:
+            ends = shape.batch * (shape.sizes[0] + shape.sizes[-1])
+            n_params = sum(products) + sum(shape.sizes[1:])
+            return Work(2 * shape.batch * sum(products), ends + n_params)
         # The first layer needs no gradient to its input.
         flops = 2 * shape.batch * (3 * sum(products) - products[0])
         n_params = sum(products) + sum(shape.sizes[1:])
@@ -193,8 +203,9 @@ def work(op: str, shape: shapes.Shape) -> Work:
         return Work(flops, shape.batch * ends + 2 * n_params)
     batch, n_in, n_out = shape.batch, shape.n_in, shape.n_out
     product = 2 * batch * n_in * n_out
-    if op in {"forward", "forward_out"}:
-        return Work(product, (batch + n_out) * n_in + n_out + batch * n_out)
+    if op in {"forward", "forward_out", "dense_forward"}:
+        outputs = batch * n_out * (2 if op == "dense_forward" else 1)
+        return Work(product, (batch + n_out) * n_in + n_out + outputs)
     # x, w, a, da come in, dx, dw and db (or the new w and b) go out.
     elements = 2 * (batch * n_in + n_in * n_out + batch * n_out) + n_out
     return Work(2 * product, elements + (n_out if op == "backward_update" else 0))
@@ -225,10 +236,16 @@ def numbers(op: str, shape: shapes.Shape) -> dict[str, Any]:
         flat = []
         for n_in, n_out in pairwise(shape.sizes):
             flat += [normal(n_in * n_out, scale=n_in**-0.5), normal(n_out)]
-        return {
+        network = {
             "sizes": shape.sizes,
             "params": np.concatenate(flat),
             "x": normal(shape.batch, shape.sizes[0]),
+        }
+        if op == "predict":
+            return network
+        if op == "predict_out":
+            return network | {"out": np.zeros((shape.batch, shape.sizes[-1]))}
+        return network | {
             "t": (normal(shape.batch, shape.sizes[-1]) > 0).astype(np.float64),
             "lr": LR,
         }
@@ -239,7 +256,7 @@ def numbers(op: str, shape: shapes.Shape) -> dict[str, Any]:
         return z if op == "sigmoid" else z | {"out": np.zeros(shape.n)}
     batch, n_in, n_out = shape.batch, shape.n_in, shape.n_out
     x, w, b = normal(batch, n_in), normal(n_in, n_out, scale=n_in**-0.5), normal(n_out)
-    if op == "forward":
+    if op in {"forward", "dense_forward"}:
         return {"x": x, "w": w, "b": b}
     if op == "forward_out":
         return {"x": x, "w": w, "b": b, "out": np.zeros((batch, n_out))}

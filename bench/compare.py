@@ -80,7 +80,11 @@ def bars(case: Case) -> tuple[float | None, float | None]:
     """
     if case.op == "iris":
         return 20.0, None
-    if case.op not in {"forward", "forward_out", "backward", "fit"}:
+    barred = {
+        *("forward", "forward_out", "dense_forward", "backward"),
+        *("predict", "predict_out", "fit"),
+    }
+    if case.op not in barred:
         return None, None
     return (0.8, None) if case.size == "large" else (1.0, 1.0)
 

@@ -10,7 +10,9 @@
 ``forward(x, w, b, *, out)``, ``sigmoid(z, *, out)``, ``backward(x, w, a, da)``,
 ``backward_update(x, w, b, a, da, lr)`` and ``update(param, grad, lr)`` do one operation.
 ``fit(sizes, params, x, t, lr, steps)`` and ``iris(x, t, lr, steps)`` only prepare: they
-return the function to time, which takes the steps and returns (losses, parameters).
+return the function to time, which takes the steps and returns (losses, parameters). So do
+``predict(sizes, params, x, *, out)`` and ``dense_forward(x, w, b)``, whose functions return
+the outputs.
 An operation that a contender does not have is missing from its namespace.
 """
 
@@ -29,6 +31,7 @@ from cython_build import load
 
 Array = NDArray[Any]
 Fit = Callable[[], tuple[Sequence[float], Array]]
+Outputs = Callable[[], Array]
 
 # The lecture's neuron stops when no update moves theta by more; no run here gets there,
 # but every contender looks.
@@ -50,6 +53,32 @@ def library_fit(library: ModuleType) -> Callable[..., Fit]:
         return run
 
     return fit
+
+
+def library_predict(library: ModuleType) -> Callable[..., Outputs]:
+    """Return ``predict`` by the Network of siglin or of siglin.reference."""
+
+    def predict(
+        sizes: Sequence[int], params: Array, x: Array, *, out: Array | None = None
+    ) -> Outputs:
+        net = library.Network(list(sizes), dtype=params.dtype.name, seed=0)
+        net.params[:] = params
+        if out is None:
+            return lambda: net.predict(x)
+        return lambda: net.predict(x, out=out)
+
+    return predict
+
+
+def library_dense_forward(library: ModuleType) -> Callable[..., Outputs]:
+    """Return ``dense_forward`` by the Dense of siglin or of siglin.reference."""
+
+    def dense_forward(x: Array, w: Array, b: Array) -> Outputs:
+        layer = library.Dense(*w.shape, dtype=w.dtype.name, seed=0)
+        layer.w, layer.b = w, b
+        return lambda: layer.forward(x)
+
+    return dense_forward
 
 
 def library_iris(library: ModuleType) -> Callable[..., Fit]:
@@ -105,9 +134,8 @@ def numpy_update(param: Array, grad: Array, lr: float) -> None:
     param -= lr * grad
 
 
-def numpy_fit(
-    sizes: Sequence[int], params: Array, x: Array, t: Array, lr: float, steps: int
-) -> Fit:
+def layers_of(sizes: Sequence[int], params: Array) -> list[tuple[Array, Array]]:
+    """Return w and b of each layer, views of the vector of all parameters."""
     layers, start = [], 0
     for n_in, n_out in pairwise(sizes):
         end = start + n_in * n_out
@@ -115,7 +143,43 @@ def numpy_fit(
             (params[start:end].reshape(n_in, n_out), params[end : end + n_out])
         )
         start = end + n_out
+    return layers
 
+
+def chain(forward: Callable[..., Array]) -> Callable[..., Outputs]:
+    """Return ``predict`` by one ``forward`` after the other."""
+
+    def predict(
+        sizes: Sequence[int], params: Array, x: Array, *, out: Array | None = None
+    ) -> Outputs:
+        *hidden, (last_w, last_b) = layers_of(sizes, params)
+
+        def run() -> Array:
+            a = x
+            for w, b in hidden:
+                a = forward(a, w, b)
+            return forward(a, last_w, last_b, out=out)
+
+        return run
+
+    return predict
+
+
+def numpy_dense_forward(x: Array, w: Array, b: Array) -> Outputs:
+    kept: list[Array] = []
+
+    def run() -> Array:
+        a = 1 / (1 + np.exp(-(x @ w + b)))
+        kept[:] = x, a * (1 - a)
+        return a
+
+    return run
+
+
+def numpy_fit(
+    sizes: Sequence[int], params: Array, x: Array, t: Array, lr: float, steps: int
+) -> Fit:
+    layers = layers_of(sizes, params)
     positive = t == 1
 
     def run() -> tuple[Sequence[float], Array]:
@@ -210,6 +274,7 @@ def cython_contender(dtype: str) -> SimpleNamespace:
         backward=backward,
         backward_update=backward_update,
         update=kernels.update[variant],
+        predict=chain(forward),
         fit=fit,
     )
 
@@ -222,6 +287,8 @@ def library_contender(library: ModuleType) -> SimpleNamespace:
         backward=library.backward,
         backward_update=library.backward_update,
         update=library.update,
+        dense_forward=library_dense_forward(library),
+        predict=library_predict(library),
         fit=library_fit(library),
         iris=library_iris(library),
     )
@@ -234,6 +301,8 @@ def numpy_contender() -> SimpleNamespace:
         backward=numpy_backward,
         backward_update=numpy_backward_update,
         update=numpy_update,
+        dense_forward=numpy_dense_forward,
+        predict=chain(numpy_forward),
         fit=numpy_fit,
         iris=numpy_iris,
     )

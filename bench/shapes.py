@@ -70,6 +70,16 @@ NETWORKS = (
     Net("large", 1024, (1024, 1024)),
 )
 
+# Layers whose call is a part of their time worth asking for.
+SMALLER_LAYERS = tuple(layer for layer in LAYERS if layer.size in {"small", "layer"})
+
+# One row at a time, as a service asks for it.
+SINGLE_ROWS = (
+    Net("small", 1, (2, 3, 1)),
+    Net("small", 1, (4, 16, 1)),
+    Net("layer", 1, (64, 32, 10)),
+)
+
 # Outputs and weights of the layers above, from (1, 3) to (1024, 1024).
 VECTORS = (
     Flat("small", 3),
