@@ -7,6 +7,8 @@ import itertools
 import os
 import pickle
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -301,6 +303,78 @@ def test_predict_at_once_waits_for_no_fit(dtype):
     assert net._predict_now(net._gate, x, None) is not None
     with pytest.raises(AttributeError):
         net._native.predict_now(object(), x, None)
+
+
+def test_predict_at_once_is_never_a_mix(rng, dtype):
+    """Beside fits, every answer is the one of the weights before or after a fit."""
+    net = siglin.Network([3, 16, 16, 4], dtype=dtype, seed=3)
+    x = rng.normal(size=(1, 3)).astype(dtype)
+    data = (
+        rng.normal(size=(20, 3)).astype(dtype),
+        rng.uniform(size=(20, 4)).astype(dtype),
+    )
+    states, done = [net.params.copy()], threading.Event()
+    seen: list[set[bytes]] = [set(), set()]
+    at_once = [0, 0]
+
+    def predict(i: int) -> None:
+        while not done.is_set():
+            seen[i].add(net.predict(x).tobytes())
+            a = net._predict_now(net._gate, x, None)
+            if a is not None:
+                at_once[i] += 1
+                seen[i].add(a.tobytes())
+
+    readers = [threading.Thread(target=predict, args=(i,)) for i in range(2)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for reader in readers:
+            reader.start()
+        deadline = time.monotonic() + 30  # for a reader that gets no turn at first
+        while len(states) <= 60 or (min(at_once) == 0 and time.monotonic() < deadline):
+            net.fit(*data, epochs=20)
+            states.append(net.params.copy())
+        done.set()
+        for reader in readers:
+            reader.join()
+    finally:
+        done.set()
+        sys.setswitchinterval(interval)
+    assert min(at_once) > 0
+    allowed = set()
+    for state in states:
+        net.params = state
+        allowed.add(net.predict(x).tobytes())
+    assert seen[0] | seen[1] <= allowed
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_predict_at_once_in_a_child_of_a_process_that_fits():
+    """The fit did not come along: the child sees the weights from before, at once."""
+    net = siglin.Network([2, 3, 1], seed=3)
+    x = np.ones((1, 2))
+    want = net.predict(x).tobytes()
+    begun, stop = threading.Event(), threading.Event()
+
+    def look(_: object) -> bool:
+        begun.set()
+        return stop.is_set()
+
+    fit = threading.Thread(
+        target=lambda: net.fit(x, [1.0], epochs=10**9, callback=look)
+    )
+    fit.start()
+    assert begun.wait(10)
+    child = os.fork()
+    if child == 0:
+        a = net._predict_now(net._gate, x, None)
+        os._exit(0 if a is not None and a.tobytes() == want else 1)
+    status = os.waitpid(child, 0)[1]
+    stop.set()
+    fit.join()
+    assert status == 0
 
 
 # ---- references ----------------------------------------------------------------------
