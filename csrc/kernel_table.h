@@ -197,9 +197,14 @@ struct NeuronDescentResult {
     bool diverged;  // losses[steps] is of the step that was not made
 };
 
+// Rows are summed in so many chains by kernels/narrow.h: the lanes of the widest
+// vector.
+template <class T>
+inline constexpr index_t kNarrowLanes = 64 / static_cast<index_t>(sizeof(T));
+
 // to[j * stride + r] = from[order[r], j] for `rows` rows, and 0 for the rows up to the
-// next multiple of kNeuronLanes; stride is at least that. order null: the rows as they
-// lie.
+// next multiple of kNarrowLanes<T>; stride is at least that. order null: the rows as
+// they lie.
 template <class T>
 struct ColumnsArgs {
     MatrixView<const T> from;
@@ -211,7 +216,7 @@ struct ColumnsArgs {
 
 // The summed loss of a block of rows, bce or squared_error, and scale times its
 // gradient with respect to all parameters (kernels/narrow.h). x and t by columns:
-// feature i of row r is x[i * stride + r]; stride is `rows` rounded up to kNeuronLanes,
+// feature i of row r is x[i * stride + r]; stride is `rows` rounded up to kNarrowLanes,
 // what lies past the rows is finite. scratch: narrow_scratch elements. The same bits on
 // every target with a fused multiply-add.
 template <class T>
@@ -230,12 +235,24 @@ struct NarrowArgs {
     T* scratch;
 };
 
-inline index_t narrow_scratch(const RowLayer* layers, index_t count, index_t stride) {
+// Vectors in the pipeline of an activation, at most.
+inline constexpr index_t kNarrowStrip = 64;
+
+template <class T>
+index_t narrow_scratch(const RowLayer* layers, index_t count, index_t stride) {
+    const auto padded = [](index_t features) {
+        return (features + kNarrowLanes<T> - 1) / kNarrowLanes<T> * kNarrowLanes<T>;
+    };
     index_t features = 0;
+    index_t widest = padded(layers[0].n_in);
     for (index_t l = 0; l < count; ++l) {
         features += 2 * layers[l].n_out;  // outputs and derivatives
+        const index_t n_out = padded(layers[l].n_out);
+        widest = n_out > widest ? n_out : widest;
     }
-    return features * stride;
+    // Beside them: the pipeline, a matrix by rows, and a product of its width.
+    return features * stride + 3 * kNarrowStrip * kNarrowLanes<T> +
+           (stride + widest) * widest;
 }
 
 // One optimiser step over flat vectors of n parameters. Nothing is written unless every

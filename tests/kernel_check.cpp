@@ -544,10 +544,10 @@ void check_narrow(const Kernels<T>& kernels, const std::vector<index_t>& sizes,
         order.push_back(r);
     }
     const index_t stride =
-        (rows + kNeuronLanes<T> - 1) / kNeuronLanes<T> * kNeuronLanes<T>;
+        (rows + kNarrowLanes<T> - 1) / kNarrowLanes<T> * kNarrowLanes<T>;
     const index_t count = static_cast<index_t>(layers.size());
     const std::size_t scratch_size =
-        static_cast<std::size_t>(narrow_scratch(layers.data(), count, stride));
+        static_cast<std::size_t>(narrow_scratch<T>(layers.data(), count, stride));
     std::vector<T> scratch(scratch_size + 1, T(7));
     for (const bool reversed : {false, true}) {
         std::vector<T> columns_x(static_cast<std::size_t>(stride * sizes.front()),
@@ -710,6 +710,12 @@ void check(const KernelTable& table) {
                      Loss::bce, true, rows);
         check_narrow(kernels, {3, 5, 2, 7}, Activation::tanh, Activation::identity,
                      Loss::squared_error, rows % 2 == 0, rows);
+    }
+    for (const index_t rows : {1, 7, 8, 16, 31, 32, 33, 64, 97}) {
+        check_narrow(kernels, {16, 64, 32, 3}, Activation::sigmoid, Activation::sigmoid,
+                     Loss::bce, true, rows);
+        check_narrow(kernels, {33, 17, 20, 19}, Activation::tanh, Activation::tanh,
+                     Loss::squared_error, true, rows);
     }
     for (index_t n = 1; n <= 33; ++n) {
         check_narrow(kernels, {n, n % 5 + 1, n, 34 - n}, Activation::relu,

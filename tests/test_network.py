@@ -13,7 +13,7 @@ import pytest
 
 import siglin
 from helpers import assert_same_bits, complex_loss, complex_step_gradient
-from siglin import reference
+from siglin import _core, reference
 from siglin.training import Gate
 
 LOSSES = ["bce", "squared_error", "cross_entropy"]
@@ -264,6 +264,74 @@ def test_gradients_are_those_of_the_loss(sizes, activation, loss, rng):
     net.forward(x)
     net.backward(t)
     np.testing.assert_allclose(net.grads, want, rtol=1e-12, atol=1e-12)
+
+
+# Networks and batches of the path of kernels/narrow.h, around its 16 rows and the
+# borders of its blocks and lanes.
+NARROW_SIZES = [[4, 16, 1], [3, 7, 5, 2], [16, 33, 20, 18], [1, 1], [40, 3, 40]]
+NARROW_ROWS = [*range(1, 71), 143, 144, 145, 150, 1007, 1008, 1009, 2500]
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "leaky_relu"])
+@pytest.mark.parametrize("loss", ["bce", "squared_error"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("sizes", NARROW_SIZES, ids=str)
+def test_any_number_of_rows(sizes, bias, loss, activation, rng, dtype):
+    options = {"activation": activation, "loss": loss, "bias": bias}
+    net, ours = make_pair(sizes, dtype, **options)
+    for rows in NARROW_ROWS:
+        x, t = make_data(rng, sizes, loss, dtype, rows)
+        want_loss, want = ours.loss_and_grads(x, t)
+        close(net.loss_and_grads(x, t)[0], want_loss, dtype)
+        close(net.grads, want, dtype)
+
+
+@pytest.mark.parametrize("activation", SMOOTH)
+@pytest.mark.parametrize("loss", ["bce", "squared_error"])
+@pytest.mark.parametrize("rows", [16, 17, 47, 150])
+def test_gradients_of_many_rows_are_those_of_the_loss(rows, loss, activation, rng):
+    """As test_gradients_are_those_of_the_loss, where rows fill the vectors."""
+    sizes = [3, 18, 4, 2]
+    net = siglin.Network(sizes, activation=activation, loss=loss, seed=1)
+    x, t = make_data(rng, sizes, loss, rows=rows)
+    x /= 4  # log(1 - a) of the formula has few digits where a is almost 1
+    want = complex_step_gradient(lambda p: complex_loss(net, x, t, p), net.params)
+    net.loss_and_grads(x, t)
+    np.testing.assert_allclose(net.grads, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("sizes", NARROW_SIZES, ids=str)
+@pytest.mark.parametrize("rows", [16, 31, 64, 145, 1009])
+def test_targets_with_fma_train_alike(rows, sizes, rng, dtype):
+    """Sums over rows have the same order for every vector width."""
+    names = [name for name in siglin.targets() if name != "x86_v2"]
+    x, t = make_data(rng, sizes, "bce", dtype, rows)
+    before = siglin.target()
+    results = []
+    try:
+        for name in names:
+            _core.use_target(name)
+            net = siglin.Network(sizes, dtype=dtype, seed=3)
+            net.fit(x, t, epochs=3, batch_size=16 if rows < 100 else None, seed=1)
+            results.append(net.params)
+    finally:
+        _core.use_target(before)
+    for params in results[1:]:
+        assert_same_bits(params, results[0])
+
+
+@pytest.mark.parametrize("batch_size", [16, 40, 144, 200])
+@pytest.mark.parametrize("dtype_name", ["float32", "float64"])
+def test_shuffled_rows_are_taken_as_they_are(batch_size, dtype_name, rng):
+    """A fit on shuffled batches is that on batches of the same rows in that order."""
+    sizes = [5, 9, 2]
+    x, t = make_data(rng, sizes, "bce", np.dtype(dtype_name), rows=433)
+    net = siglin.Network(sizes, dtype=dtype_name, seed=3)
+    ours = reference.Network(sizes, dtype=dtype_name, seed=3)
+    ours.params[...] = net.params
+    net.fit(x, t, epochs=2, batch_size=batch_size, lr=0.5, seed=11)
+    ours.fit(x, t, epochs=2, batch_size=batch_size, lr=0.5, seed=11)
+    close(net.params, ours.params, np.dtype(dtype_name), factor=1024)
 
 
 @pytest.mark.parametrize(

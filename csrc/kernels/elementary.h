@@ -94,6 +94,9 @@ SIGLIN_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[kCount]) {
     Vec<T> power = x * x;
 #pragma GCC unroll 16
     for (int n = kPairs; n > 1; n = (n + 1) / 2) {
+        if (n == 3) {  // as late as by pairs, and a multiplication less
+            return fma(fma(p[2], power, p[1]), power, p[0]);
+        }
 #pragma GCC unroll 16
         for (int i = 0; i < (n + 1) / 2; ++i) {
             p[i] = 2 * i + 1 < n ? fma(p[2 * i + 1], power, p[2 * i]) : p[2 * i];
@@ -266,20 +269,18 @@ struct SigmoidSteps {
         const Vec<T> n = rounded - broadcast(C::kRound);
         const Vec<T> high = fma(n, broadcast(C::kLn2High), -y);
         a = fma(n, broadcast(C::kLn2Low), high);
-        b = fma(n, broadcast(C::kLn2Low), high - a);
         const UnsignedVec<T> biased =
             unsigned_bits<T>(rounded) -
             (unsigned_bits<T>(broadcast(C::kRound)) - kExponentBias<T>);
         scale = from_bits<T>(biased << kMantissaBits<T>);
     }
 
-    // exp(-(a + b)) as a + b
+    // exp(-a) as a + b
     SIGLIN_INLINE void second() {
         const Vec<T> one = broadcast(T(1));
         const Vec<T> r = a;
-        const Vec<T> tail = exp_tail<T>(r, b);
         a = one - r;
-        b = ((one - a) - r) + tail;
+        b = fma(r * r, polynomial<T>(r, ExpConstants<T>::kTail), (one - a) - r);
     }
 
     // 1 + exp(|z|) as a + b
@@ -293,12 +294,12 @@ struct SigmoidSteps {
     }
 
     SIGLIN_INLINE ValueAndDerivative<T> last(Vec<T> z) const {
-        const Vec<T> zero = {};
         const Vec<T> one = broadcast(T(1));
         const Vec<T> inverse = one / a;
         const Vec<T> excess = fma(inverse, b, fma(inverse, a, -one));
         const Vec<T> lower = fma(-inverse, excess, inverse);
-        return {select<T>(z < zero, lower, one - lower), fma(-lower, lower, lower)};
+        return {select<T>(bits<T>(z) < 0, lower, one - lower),
+                fma(-lower, lower, lower)};
     }
 };
 
@@ -320,7 +321,13 @@ struct TanhSteps {
     }
 
     // a = exp(-(a + b)) - 1
-    SIGLIN_INLINE void second() { a = exp_tail<T>(a, b) - a; }
+    SIGLIN_INLINE void second() {
+        if constexpr (kKeepSubnormals) {
+            a = exp_tail<T>(a, b) - a;
+        } else {
+            a = fma(a * a, polynomial<T>(a, ExpConstants<T>::kTail), -a);
+        }
+    }
 
     // a = m, b = m + 1
     SIGLIN_INLINE void third() {
@@ -335,7 +342,7 @@ struct TanhSteps {
         const Vec<T> value = fma(fma(-q, d, -a), inverse, q);
         const IntVec<T> sign = bits<T>(z) & kSignBit<T>;
         return {from_bits<T>(bits<T>(value) | sign),
-                (broadcast(T(4)) * b) * (inverse * inverse)};
+                b * ((inverse + inverse) * (inverse + inverse))};
     }
 };
 

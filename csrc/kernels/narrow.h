@@ -7,7 +7,7 @@
 // they lie.
 //
 // Forward and the input gradient are the chains of gemm.h, the same bits. The sums over
-// rows (dw, db, loss) are kNeuronLanes chains, of the rows equal modulo kNeuronLanes,
+// rows (dw, db, loss) are kNarrowLanes chains, of the rows equal modulo kNarrowLanes,
 // added by halves: the same order whatever the vector width.
 #pragma once
 
@@ -49,6 +49,21 @@ SIGLIN_INLINE void in_pieces(index_t n, Body body) {
     }
 }
 
+// Vectors of one kind of sum over rows: kNarrowLanes lanes.
+inline constexpr int kGroups = 64 / kVecBytes;
+
+// As the sum of neuron.h, whose other lanes stay zero.
+template <class T>
+SIGLIN_INLINE Wide<T> widen(const Vec<T> (&groups)[kGroups]) {
+    Wide<T> wide;
+    clear(wide);
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g) {
+        wide.v[g] = groups[g];
+    }
+    return wide;
+}
+
 inline constexpr bool kManyRegisters = kTileRows > 6;  // 32, else 16
 
 // to[f, r] = (bias[f] + sum over p of w[f, p] * from[p, r]) * factor[f, r], the sum a
@@ -65,7 +80,7 @@ struct FeatureArgs {
     const T* bias;    // null: 0
     const T* factor;  // null: 1; may be `to`
     T* to;
-    index_t stride;
+    index_t stride;  // of from, factor and to; and the number of r
 };
 
 template <int kFeatures, int kVecs, class T>
@@ -149,7 +164,7 @@ void feature_product(const FeatureArgs<T>& args) {
 // 64 waiting instructions only, and one vector's chain of latencies has 50.
 template <class Step>
 SIGLIN_INLINE void in_steps(index_t n, Step step) {
-    constexpr index_t D = 3;
+    constexpr index_t D = 4;
     const auto guarded = [&](index_t i) SIGLIN_LAMBDA_INLINE {
         if (i < n) {
             step(i, Count<0>{});
@@ -181,41 +196,63 @@ SIGLIN_INLINE void in_steps(index_t n, Step step) {
     }
 }
 
+// What the vectors of a strip keep between their steps, in memory that the compiler
+// takes for any other: of an array of its own GCC carries the values from one iteration
+// to the next in registers it does not have.
+inline constexpr index_t kStrip = kNarrowStrip;
+
 template <class Steps, class T>
-void activate_in_steps(T* a, T* derivative, index_t n) {
+SIGLIN_INLINE Steps load_steps(const T* kept, index_t i) {
     constexpr index_t L = kLanes<T>;
-    constexpr index_t kMost = 64;
-    Steps steps[kMost];
-    for (; n > 0; n -= kMost * L, a += kMost * L, derivative += kMost * L) {
-        const index_t count = n / L < kMost ? n / L : kMost;
+    const T* p = kept + 3 * i * L;
+    return {load(p), load(p + L), load(p + 2 * L)};
+}
+
+template <class Steps, class T>
+SIGLIN_INLINE void store_steps(T* kept, index_t i, const Steps& steps) {
+    constexpr index_t L = kLanes<T>;
+    T* p = kept + 3 * i * L;
+    store(p, steps.a);
+    store(p + L, steps.b);
+    store(p + 2 * L, steps.scale);
+}
+
+template <class Steps, class T>
+void activate_in_steps(T* a, T* derivative, index_t n, T* kept) {
+    constexpr index_t L = kLanes<T>;
+    for (; n > 0; n -= kStrip * L, a += kStrip * L, derivative += kStrip * L) {
+        const index_t count = n / L < kStrip ? n / L : kStrip;
         in_steps(count, [&](index_t i, auto step) SIGLIN_LAMBDA_INLINE {
             constexpr int kStep = decltype(step)::value;
+            Steps steps = load_steps<Steps>(kept, i);
             if constexpr (kStep == 0) {
-                steps[i].first(load(a + i * L));
+                steps.first(load(a + i * L));
             } else if constexpr (kStep == 1) {
-                steps[i].second();
+                steps.second();
             } else if constexpr (kStep == 2) {
-                steps[i].third();
+                steps.third();
             } else {
-                const auto both = steps[i].last(load(a + i * L));
+                const auto both = steps.last(load(a + i * L));
                 store(a + i * L, both.value);
                 store(derivative + i * L, both.derivative);
+                return;
             }
+            store_steps(kept, i, steps);
         });
     }
 }
 
 // a becomes f(a) and derivative f'(a); n is a multiple of kLanes.
 template <class T>
-void activate_block(Activation f, T* a, T* derivative, index_t n) {
+void activate_block(Activation f, T* a, T* derivative, index_t n, T* kept) {
     switch (f) {
         case Activation::identity:
             break;
         case Activation::sigmoid:
-            activate_in_steps<SigmoidSteps<T>>(a, derivative, n);
+            activate_in_steps<SigmoidSteps<T>>(a, derivative, n, kept);
             break;
         case Activation::tanh:
-            activate_in_steps<TanhSteps<T>>(a, derivative, n);
+            activate_in_steps<TanhSteps<T>>(a, derivative, n, kept);
             break;
         default:
             activate<T>(f, a, a, derivative, n);
@@ -235,75 +272,92 @@ struct BlockLoss {
     T scale;
 };
 
-// v in the rows that exist, 0 past the end, for vector i of a feature.
+// v in the first `rows` lanes, 0 past them; rows may be any number.
 template <class T>
-SIGLIN_INLINE Vec<T> keep_rows(Vec<T> v, index_t i, index_t rows) {
-    const index_t left = rows - i * kLanes<T>;
-    return left >= kLanes<T> ? v : keep<T>(v, first_lanes<T>(left > 0 ? left : 0));
+SIGLIN_INLINE Vec<T> keep_rows(Vec<T> v, index_t rows) {
+    return rows >= kLanes<T> ? v : keep<T>(v, first_lanes<T>(rows > 0 ? rows : 0));
 }
 
+// Steps of the bce loss and its gradient at one output, for in_steps.
 template <class T>
-double bce_block(const BlockLoss<T>& args) {
+struct BceSteps {
+    Vec<T> a;
+    Vec<T> b;
+    Vec<T> scale;
+
+    // exp(-|z|) = scale * exp(-(a + b))
+    SIGLIN_INLINE void first(Vec<T> z) {
+        const ReducedArgument<T> e = reduced_argument<T, false>(magnitude<T>(z));
+        a = e.r;
+        b = e.r_low;
+        scale = e.scale1;
+    }
+    SIGLIN_INLINE void second() { b = exp_tail<T>(a, b); }
+    SIGLIN_INLINE void third() {}
+    SIGLIN_INLINE SigmoidParts<T> last() const {
+        return sigmoid_parts<T>({a, b, scale, broadcast(T(1))});
+    }
+};
+
+template <class T>
+double bce_block(const BlockLoss<T>& args, T* kept) {
     constexpr index_t L = kLanes<T>;
-    constexpr index_t kVecs = Wide<T>::kVecs;
+    // Products of 1 + exp(-|z|), as in neuron.h.
+    constexpr index_t kFactors = kProductRows / kNarrowLanes<T>;
+    constexpr index_t kMost = kFactors * kGroups < kStrip ? kFactors * kGroups : kStrip;
     const Vec<T> zero = {};
-    const index_t vecs = args.stride / L;
-    Wide<T> total;
-    Wide<T> product;
-    clear(total);
-    clear(product);
+    Vec<T> total[kGroups] = {};
     double logarithms = 0;
-    constexpr index_t kFactors = kProductRows / kNeuronLanes<T>;
-    index_t factors_left = kFactors;
     for (index_t f = 0; f < args.features; ++f) {
-        T* z = args.z + f * args.stride;
-        const T* t = args.t + f * args.stride;
-        for (index_t begin = 0; begin < vecs;) {
-            const index_t wanted = factors_left * kVecs;
-            const index_t count = vecs - begin < wanted ? vecs - begin : wanted;
-            for (index_t i = 0; i < count; ++i) {
-                const index_t at = begin + i;
-                const Vec<T> zi = load(z + at * L);
-                const Vec<T> ti = load(t + at * L);
-                const SigmoidParts<T> parts =
-                    sigmoid_parts<T>(reduced_exp<T, false>(magnitude<T>(zi)));
-                const Vec<T> exp = keep_rows<T>(parts.exp, at, args.rows);
-                const Vec<T> linear = fma(-ti, zi, select<T>(zi > zero, zi, zero));
-                const Vec<T> dz = broadcast(args.scale) * (parts.value(zi) - ti);
-                store(z + at * L, keep_rows<T>(dz, at, args.rows));
-                Vec<T>& sum = total.v[at % kVecs];
-                sum += keep_rows<T>(linear, at, args.rows);
-                Vec<T>& q = product.v[at % kVecs];
-                q = fma(q, exp, q) + exp;
-            }
-            begin += count;
-            factors_left -= count / kVecs;
-            if (factors_left == 0) {
-                logarithms += log_of_products(product);
-                clear(product);
-                factors_left = kFactors;
-            }
+        for (index_t begin = 0; begin < args.stride; begin += kMost * L) {
+            T* z = args.z + f * args.stride + begin;
+            const T* t = args.t + f * args.stride + begin;
+            const index_t left = (args.stride - begin) / L;
+            Vec<T> product[kGroups] = {};
+            in_steps(left < kMost ? left : kMost, [&](index_t i,
+                                                      auto step) SIGLIN_LAMBDA_INLINE {
+                constexpr int kStep = decltype(step)::value;
+                BceSteps<T> steps = load_steps<BceSteps<T>>(kept, i);
+                if constexpr (kStep == 0) {
+                    steps.first(load(z + i * L));
+                    store_steps(kept, i, steps);
+                } else if constexpr (kStep == 1) {
+                    steps.second();
+                    store_steps(kept, i, steps);
+                } else if constexpr (kStep == 3) {
+                    const SigmoidParts<T> parts = steps.last();
+                    const Vec<T> zi = load(z + i * L);
+                    const Vec<T> ti = load(t + i * L);
+                    const index_t rows = args.rows - begin - i * L;
+                    const Vec<T> exp = keep_rows<T>(parts.exp, rows);
+                    const Vec<T> linear = fma(-ti, zi, select<T>(zi > zero, zi, zero));
+                    const Vec<T> dz = broadcast(args.scale) * (parts.value(zi) - ti);
+                    store(z + i * L, keep_rows<T>(dz, rows));
+                    total[static_cast<std::size_t>(i) % kGroups] +=
+                        keep_rows<T>(linear, rows);
+                    Vec<T>& q = product[static_cast<std::size_t>(i) % kGroups];
+                    q = fma(q, exp, q) + exp;
+                }
+            });
+            logarithms += log_of_products(widen<T>(product));
         }
     }
-    logarithms += log_of_products(product);
-    return static_cast<double>(sum(total)) + logarithms;
+    return static_cast<double>(sum(widen<T>(total))) + logarithms;
 }
 
 template <class T>
 double squared_error_block(const BlockLoss<T>& args) {
     constexpr index_t L = kLanes<T>;
-    constexpr index_t kVecs = Wide<T>::kVecs;
     const Vec<T> scale = broadcast(args.scale);
-    Wide<T> total;
-    clear(total);
+    Vec<T> total[kGroups] = {};
     for (index_t f = 0; f < args.features; ++f) {
-        for (index_t i = 0; i < args.stride / L; i += kVecs) {
+        for (index_t r = 0; r < args.stride; r += kNarrowLanes<T>) {
 #pragma GCC unroll 8
-            for (index_t v = 0; v < kVecs; ++v) {
-                const index_t at = f * args.stride + (i + v) * L;
+            for (index_t g = 0; g < kGroups; ++g) {
+                const index_t at = f * args.stride + r + g * L;
                 const Vec<T> difference = keep_rows<T>(
-                    load(args.z + at) - load(args.t + at), i + v, args.rows);
-                total.v[v] = fma(difference, difference, total.v[v]);
+                    load(args.z + at) - load(args.t + at), args.rows - r - g * L);
+                total[g] = fma(difference, difference, total[g]);
                 Vec<T> dz = scale * difference;
                 if (args.derivative != nullptr) {
                     dz *= load(args.derivative + at);
@@ -312,20 +366,16 @@ double squared_error_block(const BlockLoss<T>& args) {
             }
         }
     }
-    return 0.5 * static_cast<double>(sum(total));
+    return 0.5 * static_cast<double>(sum(widen<T>(total)));
 }
-
-// One vector for each group of lanes of a Wide.
-template <class T>
-inline constexpr int kGroups = Wide<T>::kVecs;
 
 // out[i] (+)= the sum over the lanes of wide sum i, which is the vectors groups[g][i].
 template <int kCount, class T, class Out>
-SIGLIN_INLINE void store_sums(Vec<T> (&groups)[kGroups<T>][kCount], bool accumulate,
+SIGLIN_INLINE void store_sums(Vec<T> (&groups)[kGroups][kCount], bool accumulate,
                               Out out) {
     constexpr int L = kLanes<T>;
 #pragma GCC unroll 8
-    for (int width = kGroups<T> / 2; width > 0; width /= 2) {
+    for (int width = kGroups / 2; width > 0; width /= 2) {
 #pragma GCC unroll 8
         for (int g = 0; g < width; ++g) {
 #pragma GCC unroll 32
@@ -369,15 +419,15 @@ template <int kIn, int kOut, class T>
 void weight_tile(const WeightArgs<T>& args, index_t i, index_t j) {
     constexpr int L = kLanes<T>;
     const index_t stride = args.stride;
-    Vec<T> groups[kGroups<T>][kIn * kOut];
+    Vec<T> groups[kGroups][kIn * kOut];
 #pragma GCC unroll 1
-    for (int g = 0; g < kGroups<T>; ++g) {
+    for (int g = 0; g < kGroups; ++g) {
         const T* x = args.x + i * stride + g * L;
         const T* dz = args.dz + j * stride + g * L;
         Vec<T> acc[kIn * kOut] = {};
 #pragma GCC unroll 1
         for (index_t r = 0; r < stride;
-             r += kNeuronLanes<T>, x += kNeuronLanes<T>, dz += kNeuronLanes<T>) {
+             r += kNarrowLanes<T>, x += kNarrowLanes<T>, dz += kNarrowLanes<T>) {
             Vec<T> d[kOut];
 #pragma GCC unroll 16
             for (int b = 0; b < kOut; ++b) {
@@ -405,14 +455,14 @@ void weight_tile(const WeightArgs<T>& args, index_t i, index_t j) {
 template <int kOut, class T>
 void bias_tile(const WeightArgs<T>& args, index_t j) {
     constexpr int L = kLanes<T>;
-    Vec<T> groups[kGroups<T>][kOut];
+    Vec<T> groups[kGroups][kOut];
 #pragma GCC unroll 1
-    for (int g = 0; g < kGroups<T>; ++g) {
+    for (int g = 0; g < kGroups; ++g) {
         const T* dz = args.dz + j * args.stride + g * L;
         Vec<T> acc[kOut] = {};
 #pragma GCC unroll 1
         for (index_t r = 0; r < args.stride;
-             r += kNeuronLanes<T>, dz += kNeuronLanes<T>) {
+             r += kNarrowLanes<T>, dz += kNarrowLanes<T>) {
 #pragma GCC unroll 16
             for (int b = 0; b < kOut; ++b) {
                 acc[b] += load(dz + b * args.stride);
@@ -428,7 +478,7 @@ void bias_tile(const WeightArgs<T>& args, index_t j) {
 }
 
 template <class T>
-void weight_gradient_block(const WeightArgs<T>& args) {
+void weight_gradient_of_many_rows(const WeightArgs<T>& args) {
     // 12 accumulators of 16 registers, 24 of 32; few outputs leave room for more
     // inputs.
     constexpr int kMostOut = kManyRegisters ? 4 : 3;
@@ -439,6 +489,82 @@ void weight_gradient_block(const WeightArgs<T>& args) {
             weight_tile<decltype(ins)::value, kOut>(args, i, j);
         });
     });
+}
+
+// by_rows[r, f] = columns[f, r], 0 in the features up to `padded`, a multiple of
+// kLanes.
+template <class T>
+void to_rows(const T* columns, index_t features, index_t stride, index_t padded,
+             T* by_rows) {
+    constexpr index_t L = kLanes<T>;
+    const Vec<T> zero = {};
+    for (index_t f = 0; f < padded; f += L) {
+        for (index_t r = 0; r < stride; r += L) {
+            Vec<T> v[L];
+#pragma GCC unroll 16
+            for (int i = 0; i < L; ++i) {
+                v[i] = f + i < features ? load(columns + (f + i) * stride + r) : zero;
+            }
+            transpose<T>(v);
+#pragma GCC unroll 16
+            for (int i = 0; i < L; ++i) {
+                store(by_rows + (r + i) * padded + f, v[i]);
+            }
+        }
+    }
+}
+
+// Few rows repay no sums over lanes: then x or dz is turned back into rows, the vectors
+// run along its features, and each weight is one chain over the rows.
+inline bool along_outputs(index_t n_in, index_t n_out) {
+    return n_out >= 16 || n_out >= n_in;
+}
+
+// Turning costs about as much as 8 multiply-adds for each of its vectors, the sums as
+// much as `rows` / 8 for each weight.
+inline bool has_few_rows(index_t n_in, index_t n_out, index_t rows) {
+    const bool outputs = along_outputs(n_in, n_out);
+    return (outputs ? n_out : n_in) >= 16 && 8 * (outputs ? n_in : n_out) >= rows;
+}
+
+template <class T>
+void weight_gradient_of_few_rows(const WeightArgs<T>& args, T* space) {
+    constexpr index_t L = kLanes<T>;
+    const bool outputs = along_outputs(args.n_in, args.n_out);
+    const index_t lanes = outputs ? args.n_out : args.n_in;
+    const index_t padded = (lanes + L - 1) / L * L;
+    T* by_rows = space;
+    T* product = space + args.stride * padded;
+    to_rows(outputs ? args.dz : args.x, lanes, args.stride, padded, by_rows);
+    feature_product<T>({outputs ? args.x : args.dz, args.stride, 1,
+                        outputs ? args.n_in : args.n_out, args.stride, by_rows, nullptr,
+                        nullptr, product, padded});
+    for (index_t i = 0; i < args.n_in; ++i) {
+        T* dw = args.dw + i * args.n_out;
+        if (outputs) {
+            for_each_block<T>(args.n_out, [&](index_t j, auto left) {
+                Vec<T> sum = load(product + i * padded + j, left);
+                if (args.accumulate) {
+                    sum = load(dw + j, left) + sum;
+                }
+                store(dw + j, sum, left);
+            });
+        } else {
+            for (index_t j = 0; j < args.n_out; ++j) {
+                const T sum = product[j * padded + i];
+                dw[j] = args.accumulate ? dw[j] + sum : sum;
+            }
+        }
+    }
+}
+
+template <class T>
+void weight_gradient_block(const WeightArgs<T>& args, T* space) {
+    if (has_few_rows(args.n_in, args.n_out, args.stride)) {
+        weight_gradient_of_few_rows(args, space);
+    } else {
+        weight_gradient_of_many_rows(args);
+    }
     if (args.db != nullptr) {
         in_pieces<8>(args.n_out, [&](index_t j, auto count) SIGLIN_LAMBDA_INLINE {
             bias_tile<decltype(count)::value>(args, j);
@@ -452,7 +578,7 @@ void to_columns(const ColumnsArgs<T>& args) {
     constexpr index_t L = kLanes<T>;
     const MatrixView<const T>& from = args.from;
     const index_t padded =
-        (args.rows + kNeuronLanes<T> - 1) / kNeuronLanes<T> * kNeuronLanes<T>;
+        (args.rows + kNarrowLanes<T> - 1) / kNarrowLanes<T> * kNarrowLanes<T>;
     const index_t whole = from.cols / L * L;
     for (index_t begin = 0; begin < padded; begin += L) {
         const T* row[L] = {};
@@ -499,7 +625,8 @@ double narrow_loss_gradient(const NarrowArgs<T>& args) {
     const index_t stride = args.stride;
     const T* input = args.x;
     // Per layer: outputs, then derivatives, which become dz.
-    T* a = args.scratch;
+    T* kept = args.scratch;
+    T* a = args.scratch + 3 * kStrip * kNarrowLanes<T>;
     for (index_t l = 0; l <= last; ++l) {
         const RowLayer& layer = layers[l];
         const T* bias = layer.b >= 0 ? args.params + layer.b : nullptr;
@@ -507,7 +634,7 @@ double narrow_loss_gradient(const NarrowArgs<T>& args) {
                             layer.n_in, input, bias, nullptr, a, stride});
         const index_t n = layer.n_out * stride;
         if (l < last || args.loss == Loss::squared_error) {
-            activate_block(layer.activation, a, a + n, n);
+            activate_block(layer.activation, a, a + n, n, kept);
         }
         input = a;
         a += 2 * n;
@@ -520,14 +647,15 @@ double narrow_loss_gradient(const NarrowArgs<T>& args) {
         stride,    args.rows,
         args.scale};
     const double loss =
-        args.loss == Loss::bce ? bce_block(block) : squared_error_block(block);
+        args.loss == Loss::bce ? bce_block(block, kept) : squared_error_block(block);
     T* dz = out;
     for (index_t l = last; l >= 0; --l) {
         const RowLayer& layer = layers[l];
         const T* x = l == 0 ? args.x : out - 2 * layer.n_in * stride;
-        weight_gradient_block<T>({x, layer.n_in, dz, layer.n_out, args.grads + layer.w,
-                                  layer.b >= 0 ? args.grads + layer.b : nullptr, stride,
-                                  args.accumulate});
+        weight_gradient_block<T>(
+            {x, layer.n_in, dz, layer.n_out, args.grads + layer.w,
+             layer.b >= 0 ? args.grads + layer.b : nullptr, stride, args.accumulate},
+            a);
         if (l > 0) {
             out -= 2 * layer.n_in * stride;
             T* derivative = out + layer.n_in * stride;
