@@ -176,6 +176,21 @@ struct NeuronArgs {
     T scale;
 };
 
+// The same of an x stored by rows, with the targets t (rows, 1), both in the order
+// given (null: as they lie); accumulate adds to dw and db (kernels/neuron_rows.h).
+template <class T>
+struct NeuronRowsArgs {
+    MatrixView<const T> x;
+    MatrixView<const T> t;
+    const index_t* order;  // of x.rows
+    const T* w;
+    const T* b;  // null: no bias
+    T* dw;
+    T* db;  // null: no bias
+    T scale;
+    bool accumulate;
+};
+
 // Up to `steps` steps of gradient descent of a neuron on one batch: param (w, then b)
 // -= lr * gradient, losses[s] the mean loss before step s. Of batch, what is given is
 // x, t, scale, the sizes and whether b is null. Stops after the step whose change has a

@@ -97,12 +97,26 @@ bool NetworkPlan::is_small() const {
     return n_params <= kMostParams;
 }
 
-bool NetworkPlan::is_neuron(index_t rows) const {
-    // x is stored by columns first: where that copy stays in L2 over the steps of a
-    // fit, it is made once; beyond, reading x as it lies is faster.
+bool NetworkPlan::is_neuron() const {
+    return layers.size() == 1 && n_out() == 1 && loss == Loss::bce;
+}
+
+bool NetworkPlan::is_neuron_by_columns(index_t rows) const {
+    // While that copy stays in L2; beyond, reading x as it lies is faster.
     constexpr index_t kMostElements = 32 * 1024;
-    return layers.size() == 1 && n_out() == 1 && loss == Loss::bce &&
-           n_in() <= kNeuronInputs && rows <= kMostElements / n_in();
+    return is_neuron() && n_in() <= kNeuronInputs && rows <= kMostElements / n_in();
+}
+
+bool NetworkPlan::is_neuron_by_rows(index_t item_size) const {
+    return is_neuron() && !is_wide(item_size);
+}
+
+index_t NetworkPlan::neuron_range() const {
+    // Some 50 us.
+    constexpr index_t kElements = 256 * 1024;
+    constexpr index_t kLeastRows = 96;
+    constexpr index_t kMostRows = 8192;
+    return std::clamp(kElements / n_in() / 32 * 32, kLeastRows, kMostRows);
 }
 
 bool NetworkPlan::is_narrow(index_t rows) const {
@@ -151,6 +165,9 @@ NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows)
     if (plan.is_narrow(rows)) {
         narrow_block_ = plan.narrow_rows(sizeof(T));
         shared_block = narrow_block_;
+    }
+    if (plan.is_neuron_by_rows(sizeof(T))) {
+        shared_block = plan.neuron_range();
     }
     const index_t blocks = (rows + shared_block - 1) / shared_block;
     if (blocks > 1 && !plan.is_wide(sizeof(T))) {
@@ -419,10 +436,10 @@ void NetworkRunner<T>::store_by_columns(const Batch<T>& batch) {
 
 template <class T>
 void NetworkRunner<T>::prepare(const Batch<T>& batch) {
-    if (plan_.is_neuron(batch.rows)) {
+    if (plan_.is_neuron_by_columns(batch.rows)) {
         store_by_columns(batch);
         prepared_ = true;
-    } else if (narrow_is_prepared(batch.rows)) {
+    } else if (!plan_.is_neuron_by_rows(sizeof(T)) && narrow_is_prepared(batch.rows)) {
         const index_t features = plan_.n_in() + plan_.n_out();
         columns_ = Buffer<T>(round_up(batch.rows, kNarrowLanes<T>) * features);
         for (index_t begin = 0; begin < batch.rows; begin += narrow_block_) {
@@ -502,13 +519,34 @@ NeuronArgs<T> NetworkRunner<T>::neuron_args(const T* params, T* grads,
 }
 
 template <class T>
-double NetworkRunner<T>::neuron_loss(const T* params, T* grads, const Batch<T>& batch) {
-    if (!prepared_) {
-        store_by_columns(batch);
+double NetworkRunner<T>::prepared_neuron_loss(const T* params, T* grads,
+                                              index_t rows) const {
+    return kernel_table().kernels<T>().neuron_loss_gradient(
+        neuron_args(params, grads, rows));
+}
+
+template <class T>
+double NetworkRunner<T>::neuron_range_loss(const T* params, T* grads,
+                                           const Batch<T>& batch, index_t begin,
+                                           index_t rows, bool accumulate) const {
+    const RowLayer& layer = plan_.layers[0];
+    NeuronRowsArgs<T> args = {batch.x,
+                              batch.t,
+                              nullptr,
+                              params + layer.w,
+                              bias(params, 0),
+                              grads + layer.w,
+                              layer.b >= 0 ? grads + layer.b : nullptr,
+                              T(1) / static_cast<T>(batch.rows),
+                              accumulate};
+    args.x.rows = rows;
+    if (batch.order != nullptr) {
+        args.order = batch.order + begin;
+    } else {
+        args.x.data += begin * batch.x.stride;
+        args.t.data += begin * batch.t.stride;
     }
-    const double total = kernel_table().kernels<T>().neuron_loss_gradient(
-        neuron_args(params, grads, batch.rows));
-    return total / static_cast<double>(batch.rows);
+    return kernel_table().kernels<T>().neuron_rows_gradient(args);
 }
 
 template <class T>
@@ -531,9 +569,18 @@ double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
              params, grads, batch.x.data + row * batch.x.stride,
              batch.t.data + row * batch.t.stride, arrays_.a[0]});
     }
-    if (grads != nullptr && plan_.is_neuron(batch.rows)) {
+    if (grads != nullptr && prepared_ && plan_.is_neuron_by_columns(batch.rows)) {
         progress(static_cast<double>(batch.rows) * multiply_adds_per_row_);
-        return neuron_loss(params, grads, batch);
+        return prepared_neuron_loss(params, grads, batch.rows) /
+               static_cast<double>(batch.rows);
+    }
+    if (grads != nullptr && plan_.is_neuron_by_rows(sizeof(T))) {
+        const double total = sum_of_blocks(
+            batch.rows, plan_.neuron_range(), grads, progress,
+            [&](index_t begin, index_t rows, T* sums, bool accumulate) {
+                return neuron_range_loss(params, sums, batch, begin, rows, accumulate);
+            });
+        return total / static_cast<double>(batch.rows);
     }
     if (grads != nullptr && plan_.is_narrow(batch.rows)) {
         const double total = sum_of_blocks(

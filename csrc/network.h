@@ -32,8 +32,14 @@ struct NetworkPlan {
     double multiply_adds_per_row() const;
     // Whether one row alone takes the path of kernels/row.h.
     bool is_small() const;
-    // Whether a batch of so many rows takes the path of kernels/neuron.h.
-    bool is_neuron(index_t rows) const;
+    // Whether this is one sigmoid neuron.
+    bool is_neuron() const;
+    // Whether full batches of so many rows take the path of kernels/neuron.h.
+    bool is_neuron_by_columns(index_t rows) const;
+    // Whether other batches take the path of kernels/neuron_rows.h, and the rows of its
+    // blocks.
+    bool is_neuron_by_rows(index_t item_size) const;
+    index_t neuron_range() const;
     // Whether a batch of so many rows takes the path of kernels/narrow.h, and the rows
     // of its blocks.
     bool is_narrow(index_t rows) const;
@@ -109,7 +115,9 @@ class NetworkRunner {
     static index_t neuron_stride(index_t rows);
     void store_by_columns(const Batch<T>& batch);
     NeuronArgs<T> neuron_args(const T* params, T* grads, index_t rows) const;
-    double neuron_loss(const T* params, T* grads, const Batch<T>& batch);
+    double prepared_neuron_loss(const T* params, T* grads, index_t rows) const;
+    double neuron_range_loss(const T* params, T* grads, const Batch<T>& batch,
+                             index_t begin, index_t rows, bool accumulate) const;
     index_t space_of_block() const;
     BlockArrays<T> arrays(T* space) const;
     BlockArrays<T> thread_arrays() const;

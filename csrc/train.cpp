@@ -344,7 +344,7 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
         runner.prepare({x, t, nullptr, rows});
     }
     loop.work_per_row = runner.multiply_adds_per_row();
-    if (batch_rows == rows && plan.is_neuron(rows) &&
+    if (batch_rows == rows && plan.is_neuron_by_columns(rows) &&
         options.optimizer == Optimizer::gd) {
         descend_neuron(runner, params, loop);
     }

@@ -319,6 +319,33 @@ void check_single_passes(const Kernels<T>& kernels, index_t rows, index_t n_in) 
                    {columns.data(), stride, padded_t.data(), rows, n_in, w.data(),
                     w.data() + n_in, got.data(), got.data() + n_in, T(1)})),
                "neuron_loss_gradient", rows, n_in);
+        std::vector<index_t> backwards(static_cast<std::size_t>(rows));
+        std::vector<T> reversed_x(x.size());
+        std::vector<T> reversed_t(t.size());
+        for (index_t r = 0; r < rows; ++r) {
+            backwards[r] = rows - 1 - r;
+            reversed_t[r] = t[rows - 1 - r];
+            for (index_t i = 0; i < n_in; ++i) {
+                reversed_x[r * n_in + i] = x[(rows - 1 - r) * n_in + i];
+            }
+        }
+        expect(agrees(kernels.neuron_rows_gradient({{x.data(), rows, n_in, n_in},
+                                                    {t.data(), rows, 1, 1},
+                                                    nullptr,
+                                                    w.data(),
+                                                    w.data() + n_in,
+                                                    got.data(),
+                                                    got.data() + n_in})),
+               "neuron_rows_gradient", rows, n_in);
+        const auto in_order = got;
+        kernels.neuron_rows_gradient({{reversed_x.data(), rows, n_in, n_in},
+                                      {reversed_t.data(), rows, 1, 1},
+                                      backwards.data(),
+                                      w.data(),
+                                      w.data() + n_in,
+                                      got.data(),
+                                      got.data() + n_in});
+        expect(got == in_order, "neuron_rows_gradient, rows in an order", rows, n_in);
         // The gradient again, as what one step of length 1 changes; and the step's
         // loss.
         std::vector<T> param(n_in + 1, T(0));

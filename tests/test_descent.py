@@ -1,4 +1,4 @@
-"""What has a native loop of its own: gradient descent row by row, and of one neuron."""
+"""What has native code of its own: gradient descent row by row, and one neuron."""
 
 import itertools
 
@@ -190,6 +190,17 @@ def test_scores_of_rows_in_pieces_are_those_of_all(rng):
     np.testing.assert_allclose(net.params, start, rtol=0, atol=1e-25)
 
 
+def test_transposed_weights_stay_the_weights(rng):
+    """Later layers keep their weights twice; both are updated alike, or dx would drift."""
+    sizes = [3, 5, 4, 2]
+    x, t = make_data(rng, sizes, 8)
+    one, two = siglin.Network(sizes, seed=1), siglin.Network(sizes, seed=1)
+    one.fit(x, t, lr=0.5, epochs=96, batch_size=1, shuffle=False)
+    for _, row in itertools.product(range(96), range(8)):
+        two.fit(x[row : row + 1], t[row : row + 1], lr=0.5)
+    assert_same_bits(one.params, two.params)
+
+
 # ---- one neuron, full batches --------------------------------------------------------
 
 
@@ -261,12 +272,60 @@ def test_small_losses_of_a_neuron_keep_their_digits(dtype):
     assert loss == [pytest.approx(np.exp(-x.astype(float)).mean(), rel=1e-5)]
 
 
-def test_transposed_weights_stay_the_weights(rng):
-    """Later layers keep their weights twice; both are updated alike, or dx would drift."""
-    sizes = [3, 5, 4, 2]
-    x, t = make_data(rng, sizes, 8)
-    one, two = siglin.Network(sizes, seed=1), siglin.Network(sizes, seed=1)
-    one.fit(x, t, lr=0.5, epochs=96, batch_size=1, shuffle=False)
-    for _, row in itertools.product(range(96), range(8)):
-        two.fit(x[row : row + 1], t[row : row + 1], lr=0.5)
-    assert_same_bits(one.params, two.params)
+# ---- one neuron, rows as they lie ----------------------------------------------------
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("n_in", [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 131])
+@pytest.mark.parametrize("batch_size", [2, 3, 4, 5, 31, 32, 33, 77])
+def test_batches_of_a_neuron_match_the_reference(batch_size, n_in, bias, target, rng):
+    x, t = make_data(rng, [n_in, 1], 77)
+    net, ours = (kind([n_in, 1], bias=bias, seed=1) for kind in KINDS)
+    # One batch of all rows would be stored by columns.
+    settings = {"lr": 0.3, "epochs": 4, "batch_size": min(batch_size, 76)}
+    history, want = net.fit(x, t, **settings), ours.fit(x, t, **settings)
+    np.testing.assert_allclose(net.params, ours.params, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(history.loss, want.loss, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("rows", "n_in"), [(20_011, 5), (2_003, 300), (700, 2_100)])
+def test_many_rows_of_a_neuron_match_the_reference(rows, n_in, dtype, rng):
+    """More than a range of rows, whose gradients are summed and then added."""
+    x, t = make_data(rng, [n_in, 1], rows, dtype)
+    nets = [kind([n_in, 1], dtype=dtype, seed=1) for kind in KINDS]
+    losses = [net.fit(x, t, lr=0.3, epochs=3).loss for net in nets]
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(nets[0].params, nets[1].params, rtol=0, atol=40 * eps)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=200 * eps)
+
+
+@pytest.mark.parametrize("n_in", [1, 9, 40, 1000])
+def test_rows_of_a_neuron_may_lie_anywhere(n_in, dtype, rng):
+    x, t = make_data(rng, [n_in, 1], 50, dtype)
+    net = siglin.Network([n_in, 1], dtype=dtype, seed=1)
+    loss, grads = net.loss_and_grads(x, t)
+    grads = grads.copy()
+    wide = np.full((100, n_in + 3), np.nan, dtype)
+    wide[::2, 1:-2] = x
+    targets = np.full((50, 7), np.nan, dtype)
+    targets[:, 3:4] = t
+    again, _ = net.loss_and_grads(wide[::2, 1:-2], targets[:, 3:4])
+    assert again == loss
+    assert_same_bits(net.grads, grads)
+
+
+@pytest.mark.parametrize("n_in", [1, 6, 8, 20, 50])
+@pytest.mark.parametrize("rows", [2, 33, 9000])
+def test_rows_of_a_neuron_have_the_bits_of_every_fused_target(rows, n_in, dtype, rng):
+    x, t = make_data(rng, [n_in, 1], rows, dtype)
+    results = []
+    for name in FUSED:
+        before = siglin.target()
+        siglin._core.use_target(name)
+        net = siglin.Network([n_in, 1], dtype=dtype, seed=1)
+        loss, grads = net.loss_and_grads(x, t)
+        siglin._core.use_target(before)
+        results.append((loss, grads.copy()))
+    for loss, grads in results:
+        assert loss == results[0][0]
+        assert_same_bits(grads, results[0][1])

@@ -10,6 +10,7 @@
 #include "loss.h"
 #include "narrow.h"
 #include "neuron.h"
+#include "neuron_rows.h"
 #include "row.h"
 #include "update.h"
 

@@ -84,14 +84,23 @@ SIGLIN_INLINE Vec<T> larger(Vec<T> a, Vec<T> b) {
     return a > b ? a : b;
 }
 
+template <class T, int kCount>
+struct Part {
+    // GCC takes no `using` for a dependent vector type.
+    typedef T Type __attribute__((vector_size(kCount * sizeof(T))));
+};
+
 // Lane 0 + lane 1 + ..., halves first: the order is fixed by the number of lanes. The
-// lanes are named one by one, so that they come by shuffles and not through memory.
-template <class T, int kBegin = 0, int kStep = 1>
-SIGLIN_INLINE T sum(Vec<T> v) {
-    if constexpr (kStep == kLanes<T>) {
-        return v[kBegin];
+// compilers make one shuffle of the memcpy to two halves; lanes in an array go through
+// memory.
+template <class T, int kCount = kLanes<T>>
+SIGLIN_INLINE T sum(typename Part<T, kCount>::Type v) {
+    if constexpr (kCount == 2) {
+        return v[0] + v[1];
     } else {
-        return sum<T, kBegin, 2 * kStep>(v) + sum<T, kBegin + kStep, 2 * kStep>(v);
+        typename Part<T, kCount / 2>::Type half[2];
+        __builtin_memcpy(half, &v, sizeof(v));
+        return sum<T, kCount / 2>(half[0] + half[1]);
     }
 }
 

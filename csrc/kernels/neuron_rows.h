@@ -1,0 +1,206 @@
+// One sigmoid neuron on an x stored by rows, of any size: loss and gradient in one
+// pass.
+//
+// A few rows at a time: their products with w, their dz, and while they are still in L1
+// what they add to the gradient. So x is read from memory once. Every sum has an order
+// that depends on the shapes alone: a product of 64 bytes of logical lanes, added by
+// halves; the loss and db of kNeuronLanes chains (neuron.h); dw of two chains of every
+// other row.
+#pragma once
+
+#include "neuron.h"
+
+namespace siglin::SIGLIN_TARGET {
+namespace {
+
+// Rows of a block: enough that the chains of one block and the next overlap, few enough
+// that a block of 100 inputs stays in L1. A divisor of kProductRows.
+inline constexpr index_t kNeuronBlock = 32;
+// Rows whose products are computed together: eight accumulators on AVX2.
+inline constexpr int kDotRows = 4;
+
+// z[r] = start + x[r] . w
+template <class T, int kRows>
+SIGLIN_INLINE void row_products(const T* const* x, const T* w, index_t n_in, T start,
+                                T* z) {
+    constexpr int kVecs = static_cast<int>(kNeuronLanes<T>) / kLanes<T>;
+    constexpr int L = kLanes<T>;
+    Vec<T> acc[kRows][kVecs];
+    const Vec<T> zero = {};
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kVecs; ++v) {
+            acc[r][v] = zero;
+        }
+    }
+    index_t i = 0;
+    for (; i + kNeuronLanes<T> <= n_in; i += kNeuronLanes<T>) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kVecs; ++v) {
+            const Vec<T> weight = load(w + i + v * L);
+#pragma GCC unroll 4
+            for (int r = 0; r < kRows; ++r) {
+                acc[r][v] = fma(load(x[r] + i + v * L), weight, acc[r][v]);
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < kVecs; ++v) {
+        const index_t left = n_in - i - v * L;
+        if (left > 0) {
+            const auto lanes = first_lanes<T>(left < L ? left : L);
+            const Vec<T> weight = load(w + i + v * L, lanes);
+#pragma GCC unroll 4
+            for (int r = 0; r < kRows; ++r) {
+                acc[r][v] = fma(load(x[r] + i + v * L, lanes), weight, acc[r][v]);
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+        Wide<T> lanes;
+#pragma GCC unroll 4
+        for (int v = 0; v < kVecs; ++v) {
+            lanes.v[v] = acc[r][v];
+        }
+        z[r] = start + sum(lanes);
+    }
+}
+
+// dw += dz[r] * x[r], kVecs vectors of it from x[.] + i on; the last with `lanes`.
+template <class T, int kVecs, class Lanes>
+SIGLIN_INLINE void add_gradients(const T* const* x, const T* dz, index_t rows,
+                                 index_t i, Lanes lanes, T* dw) {
+    constexpr int L = kLanes<T>;
+    const auto load_vec = [&](const T* p, int v) SIGLIN_LAMBDA_INLINE {
+        Vec<T> result;
+        if (v == kVecs - 1) {
+            result = load(p + v * L, lanes);
+        } else {
+            result = load(p + v * L);
+        }
+        return result;
+    };
+    Vec<T> even[kVecs];
+    Vec<T> odd[kVecs];
+    const Vec<T> zero = {};
+#pragma GCC unroll 4
+    for (int v = 0; v < kVecs; ++v) {
+        even[v] = odd[v] = zero;
+    }
+    for (index_t r = 0; r + 2 <= rows; r += 2) {
+        const Vec<T> first = broadcast(dz[r]);
+        const Vec<T> second = broadcast(dz[r + 1]);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVecs; ++v) {
+            even[v] = fma(load_vec(x[r] + i, v), first, even[v]);
+            odd[v] = fma(load_vec(x[r + 1] + i, v), second, odd[v]);
+        }
+    }
+    if (rows % 2 != 0) {
+        const Vec<T> first = broadcast(dz[rows - 1]);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVecs; ++v) {
+            even[v] = fma(load_vec(x[rows - 1] + i, v), first, even[v]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < kVecs; ++v) {
+        T* to = dw + i + v * L;
+        const Vec<T> total = load_vec(dw + i, v) + (even[v] + odd[v]);
+        if (v == kVecs - 1) {
+            store(to, total, lanes);
+        } else {
+            store(to, total);
+        }
+    }
+}
+
+// The contract is NeuronRowsArgs'.
+template <class T>
+double neuron_rows_gradient(const NeuronRowsArgs<T>& args) {
+    constexpr int kVecs = Wide<T>::kVecs;
+    constexpr int L = kLanes<T>;
+    const index_t n_in = args.x.cols;
+    Wide<T> total;
+    Wide<T> product;
+    Wide<T> db;
+    clear(total);
+    clear(product);
+    clear(db);
+    double logarithms = 0;
+    if (!args.accumulate) {
+        for (index_t i = 0; i < n_in; ++i) {
+            args.dw[i] = 0;
+        }
+    }
+    const T start = args.b == nullptr ? T(0) : *args.b;
+    const T* x[kNeuronBlock];
+    T z[kNeuronBlock];
+    T e[kNeuronBlock];
+    T scale[kNeuronBlock];
+    T t[kNeuronBlock];
+    for (index_t r = 0; r < kNeuronBlock; ++r) {
+        z[r] = t[r] = T(0);
+    }
+    for (index_t begin = 0; begin < args.x.rows; begin += kNeuronBlock) {
+        const index_t left = args.x.rows - begin;
+        const index_t rows = left < kNeuronBlock ? left : kNeuronBlock;
+        for (index_t r = 0; r < rows; ++r) {
+            const index_t row =
+                args.order == nullptr ? begin + r : args.order[begin + r];
+            x[r] = args.x.data + row * args.x.stride;
+            t[r] = args.t.data[row * args.t.stride];
+        }
+        index_t r = 0;
+        for (; r + kDotRows <= rows; r += kDotRows) {
+            row_products<T, kDotRows>(x + r, args.w, n_in, start, z + r);
+        }
+        for (; r < rows; ++r) {
+            row_products<T, 1>(x + r, args.w, n_in, start, z + r);
+        }
+        const index_t count =
+            (rows + kNeuronLanes<T> - 1) / kNeuronLanes<T> * kNeuronLanes<T>;
+        neuron_exp(z, e, scale, count);
+        r = 0;
+        for (; r + kNeuronLanes<T> <= rows; r += kNeuronLanes<T>) {
+#pragma GCC unroll 4
+            for (int v = 0; v < kVecs; ++v) {
+                const index_t at = r + v * L;
+                neuron_rows<T>(z + at, e + at, t + at, AllLanes{}, total.v[v],
+                               product.v[v], db.v[v]);
+            }
+        }
+        for (int v = 0; r < count; ++v, r += L) {
+            const index_t exist = rows - r < 0 ? 0 : rows - r < L ? rows - r : L;
+            neuron_rows<T>(z + r, e + r, t + r, first_lanes<T>(exist), total.v[v],
+                           product.v[v], db.v[v]);
+        }
+        for (r = 0; r < count; r += L) {
+            store(z + r, broadcast(args.scale) * load(z + r));
+        }
+        index_t i = 0;
+        for (; i + 4 * L <= n_in; i += 4 * L) {
+            add_gradients<T, 4>(x, z, rows, i, AllLanes{}, args.dw);
+        }
+        for (; i + L <= n_in; i += L) {
+            add_gradients<T, 1>(x, z, rows, i, AllLanes{}, args.dw);
+        }
+        if (i < n_in) {
+            add_gradients<T, 1>(x, z, rows, i, first_lanes<T>(n_in - i), args.dw);
+        }
+        if ((begin + kNeuronBlock) % kProductRows == 0) {
+            logarithms += log_of_products(product);
+            clear(product);
+        }
+    }
+    logarithms += log_of_products(product);
+    if (args.db != nullptr) {
+        *args.db = (args.accumulate ? *args.db : T(0)) + args.scale * sum(db);
+    }
+    return static_cast<double>(sum(total)) + logarithms;
+}
+
+}  // namespace
+}  // namespace siglin::SIGLIN_TARGET
