@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "dispatch.h"
 #include "random.h"
+#include "step_bound.h"
 
 namespace siglin {
 namespace {
@@ -21,7 +23,9 @@ class Stepper {
   public:
     Stepper(const NetworkPlan& plan, T* params, const T* grads, T* moments,
             const FitOptions& options)
-        : options_(options), steps_(options.step_count) {
+        : options_(options),
+          steps_(options.step_count),
+          bound_(static_cast<double>(std::numeric_limits<T>::max())) {
         const auto& kernels = kernel_table().kernels<T>();
         args_.param = params;
         args_.grad = grads;
@@ -60,14 +64,64 @@ class Stepper {
                                       (1.0 - std::pow(options_.beta1, t)));
             args_.eps = static_cast<T>(options_.eps * root);
         }
+        args_.unchecked = cannot_overflow();
+        if (!args_.unchecked) {
+            known_ = false;
+        }
         return step_(args_);
     }
 
+    // The parameters may have been written to by others.
+    void forget() { known_ = false; }
+
   private:
+    double largest(const T* values) const {
+        return static_cast<double>(
+            kernel_table().kernels<T>().largest_magnitude(values, args_.n));
+    }
+
+    // Whether the step keeps every parameter finite, from the largest gradient and from
+    // bounds on the rest; a NaN among them makes each comparison false.
+    bool cannot_overflow() {
+        if (!known_) {
+            known_ = true;
+            bound_.set(largest(args_.param));
+            m_ = args_.m == nullptr ? 0 : largest(args_.m);
+            v_ = args_.v == nullptr ? 0 : largest(args_.v);
+        }
+        const double lr = std::fabs(static_cast<double>(args_.lr));
+        const double g = largest(args_.grad);
+        const double limit = bound_.limit();
+        if (!(g <= limit && m_ <= limit && v_ <= limit)) {
+            return false;
+        }
+        switch (options_.optimizer) {
+            case Optimizer::gd:
+                return bound_.allows(lr * g);
+            case Optimizer::momentum:
+                m_ = options_.beta1 * m_ + g;
+                return m_ <= limit && bound_.allows(lr * m_);
+            case Optimizer::nesterov:
+                m_ = options_.beta1 * m_ + g;
+                return g + m_ <= limit && bound_.allows(lr * (g + m_));
+            case Optimizer::adam:
+                break;
+        }
+        // m and v are means of g and g^2, and the step is at most m / eps.
+        m_ = std::max(m_, g);
+        v_ = std::max(v_, g * g);
+        const double step = m_ / static_cast<double>(args_.eps);
+        return m_ <= limit && v_ <= limit && step <= limit && bound_.allows(lr * step);
+    }
+
     const FitOptions& options_;
     std::int64_t steps_;
     UpdateArgs<T> args_ = {};
     double (*step_)(const UpdateArgs<T>&) = nullptr;
+    StepBound bound_;
+    double m_ = 0;  // bounds on the moments
+    double v_ = 0;
+    bool known_ = false;
 };
 
 // The bookkeeping of a fit: steps, epochs, hooks and why it stopped.
@@ -105,6 +159,7 @@ class FitLoop {
         ++result.steps;
         if (hooks.every > 0 && result.steps % hooks.every == 0) {
             hooks.on_step(result.epochs + 1, result.steps, loss);
+            hooked = true;
         }
     }
 
@@ -116,6 +171,7 @@ class FitLoop {
         if (hooks.on_epoch && result.reason != StopReason::diverged) {
             const double work = static_cast<double>(rows) * work_per_row;
             if (!running() || hooks.min_interval <= 0 || report_.due(work)) {
+                hooked = true;
                 if (hooks.on_epoch(result.epochs, result.steps, result.loss.back()) &&
                     !stopped) {
                     stop(StopReason::callback);
@@ -131,6 +187,7 @@ class FitLoop {
     InterruptPoll poll;
     FitResult result;
     bool stopped = false;
+    bool hooked = false;  // a hook has run: the parameters may be others
 
   private:
     Pacer report_;
@@ -362,6 +419,10 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
                 batch.t.data += begin * t.stride;
             }
             const double loss = runner.loss(params, grads.data(), batch, progress);
+            if (loop.hooked) {
+                loop.hooked = false;
+                stepper.forget();
+            }
             const double norm2 = std::isfinite(loss) ? stepper.step() : loss - loss;
             if (std::isnan(norm2)) {
                 loop.diverge(loss);

@@ -690,9 +690,19 @@ void check_updates(const Kernels<T>& kernels) {
         auto x = numbers<T>(n);
         expect(kernels.first_outside(x.data(), n, T(-2), T(2)) == -1, "first_outside",
                n);
+        T most = 0;
+        for (index_t i = 0; i < n; ++i) {
+            most = std::max(most, std::fabs(x[i]));
+        }
+        expect(kernels.largest_magnitude(x.data(), n) == most, "largest_magnitude", n);
         for (index_t i = 0; i < n; ++i) {
             auto bad = x;
-            bad[i] = std::numeric_limits<T>::quiet_NaN();
+            bad[i] = -std::numeric_limits<T>::infinity();
+            expect(kernels.largest_magnitude(bad.data(), n) == -bad[i],
+                   "largest_magnitude, infinity", n, i);
+            bad[i] = -std::numeric_limits<T>::quiet_NaN();
+            expect(std::isnan(kernels.largest_magnitude(bad.data(), n)),
+                   "largest_magnitude, NaN", n, i);
             expect(kernels.first_outside(bad.data(), n, T(-2), T(2)) == i,
                    "first_outside", n, i);
         }

@@ -133,6 +133,39 @@ double adam(const UpdateArgs<T>& given) {
     });
 }
 
+// The largest |x[i]|, or a NaN if there is one; 0 of nothing. As integers: the bits of
+// magnitudes are in the order of their values, and those of NaNs beyond infinity.
+template <class T>
+T largest_magnitude(const T* x, index_t n) {
+    constexpr int kChains = 4;
+    constexpr int L = kLanes<T>;
+    IntVec<T> most[kChains] = {};
+    const auto take = [&](int chain, Vec<T> v) SIGLIN_LAMBDA_INLINE {
+        const IntVec<T> b = bits<T>(magnitude<T>(v));
+        most[chain] = b > most[chain] ? b : most[chain];
+    };
+    index_t i = 0;
+    for (; i + kChains * L <= n; i += kChains * L) {
+#pragma GCC unroll 4
+        for (int c = 0; c < kChains; ++c) {
+            take(c, load(x + i + c * L));
+        }
+    }
+    for_each_block<T>(n - i, [&](index_t j, auto lanes) SIGLIN_LAMBDA_INLINE {
+        take(0, load(x + i + j, lanes));
+    });
+    for (int c = 1; c < kChains; ++c) {
+        take(0, from_bits<T>(most[c]));
+    }
+    typename VecOf<T>::IntScalar largest = 0;
+    for (int lane = 0; lane < L; ++lane) {
+        largest = most[0][lane] > largest ? most[0][lane] : largest;
+    }
+    T result;
+    __builtin_memcpy(&result, &largest, sizeof(result));
+    return result;
+}
+
 // The first i with x[i] outside [low, high] (a NaN always is), or -1.
 template <class T>
 index_t first_outside(const T* x, index_t n, T low, T high) {
