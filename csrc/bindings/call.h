@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "errors.h"
+#include "gil.h"
 
 namespace siglin {
 
@@ -42,12 +43,16 @@ PyObject* call_bound(PyObject* const* given, Py_ssize_t count, PyObject* keyword
                      std::index_sequence<kAt...>, Call call) noexcept {
     constexpr int kSize = sizeof...(kAt);
     try {
-        if (keywords == nullptr && count == kSize) {
-            return call(py::handle(given[kAt])...).release().ptr();
-        }
-        PyObject* bound[kSize];
-        bind_arguments(kSignature, kSize, given, count, keywords, bound);
-        return call(py::handle(bound[kAt])...).release().ptr();
+        // An error's text and an overlap are asked of Python code, which takes the
+        // lock.
+        return taking_gil([&]() -> PyObject* {
+            if (keywords == nullptr && count == kSize) {
+                return call(py::handle(given[kAt])...).release().ptr();
+            }
+            PyObject* bound[kSize];
+            bind_arguments(kSignature, kSize, given, count, keywords, bound);
+            return call(py::handle(bound[kAt])...).release().ptr();
+        });
     } catch (...) {
         set_python_error();
         return nullptr;
