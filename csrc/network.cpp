@@ -338,18 +338,18 @@ double NetworkRunner<T>::most_change(const BlockArrays<T>& block,
     double most = 0;
     double input = 1;  // b's
     for (index_t i = 0; i < batch.rows; ++i) {
-        input = larger(
-            input, kernels.largest(batch.x.data + i * batch.x.stride, batch.x.cols));
+        input = larger(input, kernels.largest_magnitude(
+                                  batch.x.data + i * batch.x.stride, batch.x.cols));
     }
     for (std::size_t l = 0; l < plan_.layers.size(); ++l) {
         const auto& layer = plan_.layers[l];
         const index_t count = batch.rows * layer.n_out;
-        most =
-            larger(most, input * static_cast<double>(batch.rows) *
-                             static_cast<double>(kernels.largest(block.dz[l], count)));
+        most = larger(most, input * static_cast<double>(batch.rows) *
+                                static_cast<double>(
+                                    kernels.largest_magnitude(block.dz[l], count)));
         input = 1;
         if (!is_bounded(layer.activation) && l + 1 < plan_.layers.size()) {
-            input = larger(input, kernels.largest(block.a[l], count));
+            input = larger(input, kernels.largest_magnitude(block.a[l], count));
         }
     }
     return most;

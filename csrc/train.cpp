@@ -74,21 +74,40 @@ class Stepper {
     // The parameters may have been written to by others.
     void forget() { known_ = false; }
 
+    // Whether steps of plain descent can be left to whoever finds the gradients.
+    // A step of more than some 50 ms cannot: Ctrl-C would wait for its end.
+    bool can_be_left(double multiply_adds) const {
+        constexpr double kMostWork = 1e9;
+        return options_.optimizer == Optimizer::gd && options_.tol == 0 &&
+               multiply_adds < kMostWork;
+    }
+
+    bool allows(double change) {
+        measure();
+        return bound_.allows(change);
+    }
+
+    void count_step() { ++steps_; }
+
   private:
     double largest(const T* values) const {
         return static_cast<double>(
             kernel_table().kernels<T>().largest_magnitude(values, args_.n));
     }
 
-    // Whether the step keeps every parameter finite, from the largest gradient and from
-    // bounds on the rest; a NaN among them makes each comparison false.
-    bool cannot_overflow() {
+    void measure() {
         if (!known_) {
             known_ = true;
             bound_.set(largest(args_.param));
             m_ = args_.m == nullptr ? 0 : largest(args_.m);
             v_ = args_.v == nullptr ? 0 : largest(args_.v);
         }
+    }
+
+    // Whether the step keeps every parameter finite, from the largest gradient and from
+    // bounds on the rest; a NaN among them makes each comparison false.
+    bool cannot_overflow() {
+        measure();
         const double lr = std::fabs(static_cast<double>(args_.lr));
         const double g = largest(args_.grad);
         const double limit = bound_.limit();
@@ -394,6 +413,8 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
     Buffer<T> grads(plan.n_params);
     Buffer<index_t> order(shuffles ? rows : 0);
     Stepper<T> stepper(plan, params, grads.data(), moments, options);
+    Descent<T> descent = {params, static_cast<T>(options.lr),
+                          [&](double most) { return stepper.allows(most); }};
     const Progress progress = [&](double multiply_adds) {
         loop.poll.charge(multiply_adds);
     };
@@ -418,12 +439,24 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
                 batch.x.data += begin * x.stride;
                 batch.t.data += begin * t.stride;
             }
-            const double loss = runner.loss(params, grads.data(), batch, progress);
             if (loop.hooked) {
                 loop.hooked = false;
                 stepper.forget();
             }
-            const double norm2 = std::isfinite(loss) ? stepper.step() : loss - loss;
+            // Not the first: it allocates what the later ones use, and a step that runs
+            // out of memory must not have begun to change the parameters.
+            descent.done = false;
+            const bool left = loop.result.steps > 0 &&
+                              stepper.can_be_left(static_cast<double>(batch_rows) *
+                                                  loop.work_per_row);
+            const double loss = runner.loss(params, grads.data(), batch, progress,
+                                            left ? &descent : nullptr);
+            double norm2 = loss - loss;
+            if (descent.done) {
+                stepper.count_step();
+            } else if (std::isfinite(loss)) {
+                norm2 = stepper.step();
+            }
             if (std::isnan(norm2)) {
                 loop.diverge(loss);
                 break;

@@ -186,23 +186,5 @@ void add_to(const T* addend, T* sum, index_t n) {
     });
 }
 
-// The largest |x[i]|, 0 for none; NaN or infinite if any is.
-template <class T>
-T largest(const T* x, index_t n) {
-    // As integers the magnitudes have the same order, and NaNs lie above infinity.
-    IntVec<T> most = {};
-    for_each_block<T>(n, [&](index_t i, auto lanes) {
-        const IntVec<T> v = bits<T>(magnitude<T>(load(x + i, lanes)));
-        most = v > most ? v : most;
-    });
-    T lanes[kLanes<T>];
-    store(lanes, from_bits<T>(most));
-    T result = lanes[0];
-    for (int i = 1; i < kLanes<T>; ++i) {
-        result = lanes[i] > result || lanes[i] != lanes[i] ? lanes[i] : result;
-    }
-    return result;
-}
-
 }  // namespace
 }  // namespace siglin::SIGLIN_TARGET
