@@ -335,7 +335,9 @@ void check_single_passes(const Kernels<T>& kernels, index_t rows, index_t n_in) 
                                                     w.data(),
                                                     w.data() + n_in,
                                                     got.data(),
-                                                    got.data() + n_in})),
+                                                    got.data() + n_in,
+                                                    T(1),
+                                                    false})),
                "neuron_rows_gradient", rows, n_in);
         const auto in_order = got;
         kernels.neuron_rows_gradient({{reversed_x.data(), rows, n_in, n_in},
@@ -344,7 +346,9 @@ void check_single_passes(const Kernels<T>& kernels, index_t rows, index_t n_in) 
                                       w.data(),
                                       w.data() + n_in,
                                       got.data(),
-                                      got.data() + n_in});
+                                      got.data() + n_in,
+                                      T(1),
+                                      false});
         expect(got == in_order, "neuron_rows_gradient, rows in an order", rows, n_in);
         // The gradient again, as what one step of length 1 changes; and the step's
         // loss.
@@ -626,12 +630,12 @@ void check_narrow(const Kernels<T>& kernels, const std::vector<index_t>& sizes,
 template <class T>
 void check_updates(const Kernels<T>& kernels) {
     for (index_t n = 0; n <= 40; ++n) {
-        auto most = numbers<T>(n);
-        auto sum = most;
-        kernels.add_to(most.data(), sum.data(), n);
-        bool doubled = sum[n] == most[n];
+        auto addend = numbers<T>(n);
+        auto sum = addend;
+        kernels.add_to(addend.data(), sum.data(), n);
+        bool doubled = sum[n] == addend[n];
         for (index_t i = 0; i < n; ++i) {
-            doubled = doubled && sum[i] == 2 * most[i];
+            doubled = doubled && sum[i] == 2 * addend[i];
         }
         expect(doubled, "add_to", n);
         const auto before = numbers<T>(n);

@@ -461,32 +461,75 @@ void multiply_row(const Product<T>& q) {
     }
 }
 
-// One step: an outer product, as fast as c can be written.
+// One step, an outer product: as fast as c can be read and written. Some columns of all
+// rows, then the next, so that their b is loaded once (784 rows of 100, float32, with
+// descent: 4.5 us on x86_v4 and 4.2 on x86_v3, row by row 6.0 and 6.4).
+template <class T, Finish kFinish>
+void multiply_step(index_t m, index_t n, const T* a, index_t a_row, const T* b, T* c,
+                   T* w, index_t c_row, T lr) {
+    constexpr bool kAdd = kFinish == Finish::add || kFinish == Finish::add_and_descend;
+    constexpr bool kDescend = kFinish >= Finish::descend;
+    constexpr int L = kLanes<T>;
+    constexpr int kVecs = 8;
+    const Vec<T> zero = {};
+    const Vec<T> minus_lr = broadcast(-lr);
+    for (index_t j = 0; j < n; j += kVecs * L) {
+        const index_t cols = n - j < kVecs * L ? n - j : kVecs * L;
+        const auto whole = static_cast<int>(cols / L);
+        const Lanes<T> lanes = first_lanes<T>(cols % L);
+        const bool has_tail = cols % L != 0;
+        Vec<T> right[kVecs];
+        for (int v = 0; v < whole; ++v) {
+            right[v] = load(b + j + v * L);
+        }
+        if (has_tail) {
+            right[whole] = load(b + j + whole * L, lanes);
+        }
+        for (index_t i = 0; i < m; ++i) {
+            const Vec<T> left = broadcast(a[i * a_row]);
+            T* const to_c = c + i * c_row + j;
+            T* const to_w = w + i * c_row + j;
+            const auto finish = [&](int v, auto which) SIGLIN_LAMBDA_INLINE {
+                Vec<T> sum = fma(left, right[v], zero);
+                if constexpr (kAdd) {
+                    sum = load(to_c + v * L, which) + sum;
+                }
+                if constexpr (kDescend) {
+                    const Vec<T> before = load(to_w + v * L, which);
+                    store(to_w + v * L, fma(minus_lr, sum, before), which);
+                } else {
+                    store(to_c + v * L, sum, which);
+                }
+            };
+            for (int v = 0; v < whole; ++v) {
+                finish(v, AllLanes{});
+            }
+            if (has_tail) {
+                finish(whole, lanes);
+            }
+        }
+    }
+}
+
 template <class T>
 void multiply_step(const Product<T>& q) {
-    const Finish finish = finish_of(q, 0, 1);
-    const bool add = finish == Finish::add || finish == Finish::add_and_descend;
-    const bool descend = finish >= Finish::descend;
-    const Vec<T> minus_lr = broadcast(-q.lr);
-    for (index_t i = 0; i < q.m; ++i) {
-        const Vec<T> a = broadcast(q.a[i * q.a_row]);
-        T* c = q.c + i * q.c_row;
-        T* w = q.w + i * q.c_row;
-        for_each_block<T>(q.n, [&](index_t j, auto lanes) SIGLIN_LAMBDA_INLINE {
-            Vec<T> sum = {};
-            if (has_bias(q, 0)) {
-                sum = load(q.bias + j, lanes);
-            }
-            sum = fma(a, load(q.b + j, lanes), sum);
-            if (add) {
-                sum = load(c + j, lanes) + sum;
-            }
-            if (descend) {
-                store(w + j, fma(minus_lr, sum, load(w + j, lanes)), lanes);
-            } else {
-                store(c + j, sum, lanes);
-            }
-        });
+    switch (finish_of(q, 0, 1)) {
+        case Finish::store:
+            multiply_step<T, Finish::store>(q.m, q.n, q.a, q.a_row, q.b, q.c, q.w,
+                                            q.c_row, q.lr);
+            break;
+        case Finish::add:
+            multiply_step<T, Finish::add>(q.m, q.n, q.a, q.a_row, q.b, q.c, q.w,
+                                          q.c_row, q.lr);
+            break;
+        case Finish::descend:
+            multiply_step<T, Finish::descend>(q.m, q.n, q.a, q.a_row, q.b, q.c, q.w,
+                                              q.c_row, q.lr);
+            break;
+        case Finish::add_and_descend:
+            multiply_step<T, Finish::add_and_descend>(q.m, q.n, q.a, q.a_row, q.b, q.c,
+                                                      q.w, q.c_row, q.lr);
+            break;
     }
 }
 
@@ -517,7 +560,7 @@ void multiply(const Product<T>& q, T* workspace) {
     const index_t depth_blocks = (q.k + kDepth - 1) / kDepth;
     const bool transposed = q.b_transposed && !(q.k == 1 && q.b_step == 1);
     if (q.packed == nullptr && !transposed) {
-        if (q.k == 1) {
+        if (q.k == 1 && q.bias == nullptr) {
             multiply_step(q);
             return;
         }

