@@ -47,6 +47,17 @@ SIGLIN_INLINE f64v square_root(f64v a) {
 SIGLIN_INLINE f32v smaller(f32v a, f32v b) { return a < b ? a : b; }
 SIGLIN_INLINE f64v smaller(f64v a, f64v b) { return a < b ? a : b; }
 
+template <class V>
+SIGLIN_INLINE bool any_sign_bit(V a, int lanes) {
+    bool any = false;
+    for (int i = 0; i < lanes; ++i) {
+        any |= __builtin_signbit(a[i]) != 0;
+    }
+    return any;
+}
+SIGLIN_INLINE bool any_negative(f32v a) { return any_sign_bit(a, 16); }
+SIGLIN_INLINE bool any_negative(f64v a) { return any_sign_bit(a, 8); }
+
 template <class T>
 using Lanes = CountedLanes<T>;
 

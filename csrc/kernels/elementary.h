@@ -250,13 +250,14 @@ struct ValueAndDerivative {
     Vec<T> derivative;
 };
 
-// The sigmoid of training in four steps, of about as much latency each, so that a loop
-// can have a vector in each of them. From sigma(-|z|) = 1 / (1 + exp(|z|)) both results
-// follow: of at most 1/2, it is exact enough for sigma(|z|) = 1 - sigma(-|z|).
-// Error: at most 1 ulp of the value, 2 of the derivative, up to |z| = kNormalLimit, and
-// what is there from then on.
+// The sigmoid in four steps, of about as much latency each, so that a loop can have a
+// vector in each of them. From sigma(-|z|) = 1 / (1 + exp(|z|)) both results follow: of
+// at most 1/2, it is exact enough for sigma(|z|) = 1 - sigma(-|z|). Error: at most 1
+// ulp of the value, 2 of the derivative, up to |z| = kReach, and what is there from
+// then on.
 template <class T>
 struct SigmoidSteps {
+    static constexpr T kReach = ExpConstants<T>::kNormalLimit;
     Vec<T> a;
     Vec<T> b;
     Vec<T> scale;
@@ -307,6 +308,7 @@ struct SigmoidSteps {
 // in four steps as SigmoidSteps.
 template <class T, bool kKeepSubnormals = false>
 struct TanhSteps {
+    static constexpr T kReach = ExpConstants<T>::kNormalLimit / 2;
     Vec<T> a;
     Vec<T> b;
     Vec<T> scale;

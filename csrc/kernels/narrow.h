@@ -18,12 +18,6 @@
 namespace siglin::SIGLIN_TARGET {
 namespace {
 
-// A number that is known when compiling.
-template <int kValue>
-struct Count {
-    static constexpr int value = kValue;
-};
-
 // visit(Count<n>{}), 1 <= n <= kMost.
 template <int kMost, class Visit>
 SIGLIN_INLINE void with_count(index_t n, Visit visit) {
@@ -159,104 +153,31 @@ void feature_product(const FeatureArgs<T>& args) {
     });
 }
 
-// The four steps of every vector i in [0, n), as a pipeline: while vector i is in the
-// last step, those after it are in the others. A core has many units but looks at some
-// 64 waiting instructions only, and one vector's chain of latencies has 50.
-template <class Step>
-SIGLIN_INLINE void in_steps(index_t n, Step step) {
-    constexpr index_t D = 4;
-    const auto guarded = [&](index_t i) SIGLIN_LAMBDA_INLINE {
-        if (i < n) {
-            step(i, Count<0>{});
-        }
-        if (i >= D && i - D < n) {
-            step(i - D, Count<1>{});
-        }
-        if (i >= 2 * D && i - 2 * D < n) {
-            step(i - 2 * D, Count<2>{});
-        }
-        if (i >= 3 * D) {
-            step(i - 3 * D, Count<3>{});
-        }
-    };
-#pragma GCC unroll 1
-    for (index_t i = 0; i < 3 * D; ++i) {
-        guarded(i);
-    }
-#pragma GCC unroll 1
-    for (index_t i = 3 * D; i < n; ++i) {
-        step(i, Count<0>{});
-        step(i - D, Count<1>{});
-        step(i - 2 * D, Count<2>{});
-        step(i - 3 * D, Count<3>{});
-    }
-#pragma GCC unroll 1
-    for (index_t i = n > 3 * D ? n : 3 * D; i < n + 3 * D; ++i) {
-        guarded(i);
+// a becomes f(a) and derivative f'(a), beyond the reach of f's steps what they are at
+// its end; n is a multiple of kLanes. kept: 3 kStrip vectors.
+template <class F, class T>
+void activate_strips(T* a, T* derivative, index_t n, T* kept) {
+    constexpr index_t kLength = kStrip * kLanes<T>;
+    for (; n > 0; n -= kLength, a += kLength, derivative += kLength) {
+        const index_t length = n < kLength ? n : kLength;
+        pipeline<F>(a, length / kLanes<T>, kept,
+                    [&](index_t i, const auto& both, auto lanes) SIGLIN_LAMBDA_INLINE {
+                        store(a + i, both.value, lanes);
+                        store(derivative + i, both.derivative, lanes);
+                    });
     }
 }
 
-// What the vectors of a strip keep between their steps, in memory that the compiler
-// takes for any other: of an array of its own GCC carries the values from one iteration
-// to the next in registers it does not have.
-inline constexpr index_t kStrip = kNarrowStrip;
-
-template <class Steps, class T>
-SIGLIN_INLINE Steps load_steps(const T* kept, index_t i) {
-    constexpr index_t L = kLanes<T>;
-    const T* p = kept + 3 * i * L;
-    return {load(p), load(p + L), load(p + 2 * L)};
-}
-
-template <class Steps, class T>
-SIGLIN_INLINE void store_steps(T* kept, index_t i, const Steps& steps) {
-    constexpr index_t L = kLanes<T>;
-    T* p = kept + 3 * i * L;
-    store(p, steps.a);
-    store(p + L, steps.b);
-    store(p + 2 * L, steps.scale);
-}
-
-template <class Steps, class T>
-void activate_in_steps(T* a, T* derivative, index_t n, T* kept) {
-    constexpr index_t L = kLanes<T>;
-    for (; n > 0; n -= kStrip * L, a += kStrip * L, derivative += kStrip * L) {
-        const index_t count = n / L < kStrip ? n / L : kStrip;
-        in_steps(count, [&](index_t i, auto step) SIGLIN_LAMBDA_INLINE {
-            constexpr int kStep = decltype(step)::value;
-            Steps steps = load_steps<Steps>(kept, i);
-            if constexpr (kStep == 0) {
-                steps.first(load(a + i * L));
-            } else if constexpr (kStep == 1) {
-                steps.second();
-            } else if constexpr (kStep == 2) {
-                steps.third();
-            } else {
-                const auto both = steps.last(load(a + i * L));
-                store(a + i * L, both.value);
-                store(derivative + i * L, both.derivative);
-                return;
-            }
-            store_steps(kept, i, steps);
-        });
-    }
-}
-
-// a becomes f(a) and derivative f'(a); n is a multiple of kLanes.
 template <class T>
 void activate_block(Activation f, T* a, T* derivative, index_t n, T* kept) {
-    switch (f) {
-        case Activation::identity:
-            break;
-        case Activation::sigmoid:
-            activate_in_steps<SigmoidSteps<T>>(a, derivative, n, kept);
-            break;
-        case Activation::tanh:
-            activate_in_steps<TanhSteps<T>>(a, derivative, n, kept);
-            break;
-        default:
+    with_activation(f, [&](auto activation) {
+        using F = decltype(activation);
+        if constexpr (requires { typename F::template Steps<T>; }) {
+            activate_strips<F>(a, derivative, n, kept);
+        } else if (f != Activation::identity) {
             activate<T>(f, a, a, derivative, n);
-    }
+        }
+    });
 }
 
 // The loss of the rows that exist; z (for squared_error the outputs) becomes dz, 0 past

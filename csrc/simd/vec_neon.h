@@ -30,6 +30,15 @@ SIGLIN_INLINE f64v square_root(f64v a) { return (f64v)vsqrtq_f64((float64x2_t)a)
 SIGLIN_INLINE f32v smaller(f32v a, f32v b) { return a < b ? a : b; }
 SIGLIN_INLINE f64v smaller(f64v a, f64v b) { return a < b ? a : b; }
 
+// Whether any lane has its sign bit set.
+SIGLIN_INLINE bool any_negative(f32v a) {
+    return (vmaxvq_u32((uint32x4_t)a) >> 31) != 0;
+}
+SIGLIN_INLINE bool any_negative(f64v a) {
+    return ((vgetq_lane_u64((uint64x2_t)a, 0) | vgetq_lane_u64((uint64x2_t)a, 1)) >>
+            63) != 0;
+}
+
 template <class T>
 using Lanes = CountedLanes<T>;
 

@@ -9,6 +9,12 @@
 #include "../view.h"
 
 #define SIGLIN_INLINE __attribute__((always_inline)) inline
+// A function of its own, which knows nothing of its callers.
+#if defined(__clang__)
+#define SIGLIN_NOT_INLINE __attribute__((noinline))
+#else
+#define SIGLIN_NOT_INLINE __attribute__((noipa))
+#endif
 #define SIGLIN_LAMBDA_INLINE __attribute__((always_inline))
 
 namespace siglin::SIGLIN_TARGET {

@@ -28,6 +28,10 @@ SIGLIN_INLINE f64v square_root(f64v a) { return _mm_sqrt_pd(a); }
 SIGLIN_INLINE f32v smaller(f32v a, f32v b) { return _mm_min_ps(a, b); }
 SIGLIN_INLINE f64v smaller(f64v a, f64v b) { return _mm_min_pd(a, b); }
 
+// Whether any lane has its sign bit set.
+SIGLIN_INLINE bool any_negative(f32v a) { return _mm_movemask_ps(a) != 0; }
+SIGLIN_INLINE bool any_negative(f64v a) { return _mm_movemask_pd(a) != 0; }
+
 template <class T>
 using Lanes = CountedLanes<T>;
 

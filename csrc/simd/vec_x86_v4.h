@@ -35,6 +35,14 @@ SIGLIN_INLINE f64v smaller(f64v a, f64v b) {
     return _mm512_maskz_min_pd(static_cast<__mmask8>(-1), a, b);
 }
 
+// Whether any lane has its sign bit set.
+SIGLIN_INLINE bool any_negative(f32v a) {
+    return _mm512_movepi32_mask(reinterpret_cast<__m512i>(a)) != 0;
+}
+SIGLIN_INLINE bool any_negative(f64v a) {
+    return _mm512_movepi64_mask(reinterpret_cast<__m512i>(a)) != 0;
+}
+
 template <class T>
 struct Lanes {
     __mmask16 mask;
