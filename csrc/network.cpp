@@ -161,16 +161,21 @@ NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows)
         space_ = Buffer<T>(space_of_block());
         arrays_ = arrays(space_.data());
     }
+    // Each path has blocks of its own, and a loss without its gradient takes the plain
+    // one: slots for the smallest.
+    bool shares = space_.data() == nullptr;
     index_t shared_block = block_;
     if (plan.is_narrow(rows)) {
         narrow_block_ = plan.narrow_rows(sizeof(T));
-        shared_block = narrow_block_;
+        shared_block = std::min(shared_block, narrow_block_);
+        shares = true;
     }
     if (plan.is_neuron_by_rows(sizeof(T))) {
-        shared_block = plan.neuron_range();
+        shared_block = std::min(shared_block, plan.neuron_range());
+        shares = true;
     }
     const index_t blocks = (rows + shared_block - 1) / shared_block;
-    if (blocks > 1 && !plan.is_wide(sizeof(T))) {
+    if (blocks > 1 && shares) {
         const index_t slots = plan.slots(blocks, sizeof(T));
         slot_grads_ = Buffer<T>(slots * plan.n_params);
         slot_losses_.resize(static_cast<std::size_t>(slots));
@@ -564,10 +569,11 @@ double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
     if (batch.rows == 1 && grads != nullptr && small_) {
         const index_t row = batch.order == nullptr ? 0 : batch.order[0];
         progress(multiply_adds_per_row_);
+        T* scratch = space_.data() == nullptr ? thread_arrays().a[0] : arrays_.a[0];
         return kernels.row_loss_gradient(
             {plan_.layers.data(), static_cast<index_t>(plan_.layers.size()), plan_.loss,
              params, grads, batch.x.data + row * batch.x.stride,
-             batch.t.data + row * batch.t.stride, arrays_.a[0]});
+             batch.t.data + row * batch.t.stride, scratch});
     }
     if (grads != nullptr && prepared_ && plan_.is_neuron_by_columns(batch.rows)) {
         progress(static_cast<double>(batch.rows) * multiply_adds_per_row_);

@@ -32,6 +32,16 @@ def make_network(dtype=np.float64, **options):
 # ---- steps ---------------------------------------------------------------------------
 
 
+def test_last_batch_of_one_row(rng):
+    """After batches of more rows than a block, which bring the memory of a row."""
+    x, t = make_data(rng, rows=5001)
+    net, ours = make_network(), reference.Network(SIZES, activation="tanh", seed=3)
+    settings = {"batch_size": 5000, "epochs": 2, "shuffle": False}
+    net.fit(x, t, **settings)
+    ours.fit(x, t, **settings)
+    np.testing.assert_allclose(net.params, ours.params, rtol=0, atol=1e-11)
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("batch_size", [None, 1, 7, 23, 100])
 @pytest.mark.parametrize("loss", ["bce", "squared_error", "cross_entropy"])

@@ -286,6 +286,14 @@ def test_any_number_of_rows(sizes, bias, loss, activation, rng, dtype):
         close(net.grads, want, dtype)
 
 
+@pytest.mark.parametrize("sizes", [[1, 1], [64, 1], [4, 16, 1], [64, 128, 64]], ids=str)
+def test_loss_of_many_rows_alone_and_with_its_gradient(sizes, rng, dtype):
+    """Both take blocks of their own size, and share the memory for their sums."""
+    net = siglin.Network(sizes, dtype=dtype, seed=0)
+    x, t = make_data(rng, sizes, "bce", dtype, rows=200_000)
+    close(net.loss(x, t), net.loss_and_grads(x, t)[0], dtype)
+
+
 @pytest.mark.parametrize("activation", SMOOTH)
 @pytest.mark.parametrize("loss", ["bce", "squared_error"])
 @pytest.mark.parametrize("rows", [16, 17, 47, 150])
