@@ -329,27 +329,31 @@ void check_single_passes(const Kernels<T>& kernels, index_t rows, index_t n_in) 
                 reversed_x[r * n_in + i] = x[(rows - 1 - r) * n_in + i];
             }
         }
-        expect(agrees(kernels.neuron_rows_gradient({{x.data(), rows, n_in, n_in},
-                                                    {t.data(), rows, 1, 1},
-                                                    nullptr,
-                                                    w.data(),
-                                                    w.data() + n_in,
-                                                    got.data(),
-                                                    got.data() + n_in,
-                                                    T(1),
-                                                    false})),
-               "neuron_rows_gradient", rows, n_in);
+        NeuronRowsArgs<T> by_rows = {{x.data(), rows, n_in, n_in},
+                                     {t.data(), rows, 1, 1},
+                                     nullptr,
+                                     w.data(),
+                                     w.data() + n_in,
+                                     got.data(),
+                                     got.data() + n_in,
+                                     T(1),
+                                     false};
+        expect(agrees(kernels.neuron_rows_gradient(by_rows)), "neuron_rows_gradient",
+               rows, n_in);
         const auto in_order = got;
-        kernels.neuron_rows_gradient({{reversed_x.data(), rows, n_in, n_in},
-                                      {reversed_t.data(), rows, 1, 1},
-                                      backwards.data(),
-                                      w.data(),
-                                      w.data() + n_in,
-                                      got.data(),
-                                      got.data() + n_in,
-                                      T(1),
-                                      false});
+        by_rows.x.data = reversed_x.data();
+        by_rows.t.data = reversed_t.data();
+        by_rows.order = backwards.data();
+        kernels.neuron_rows_gradient(by_rows);
         expect(got == in_order, "neuron_rows_gradient, rows in an order", rows, n_in);
+        by_rows.scale = T(2);
+        by_rows.accumulate = true;
+        kernels.neuron_rows_gradient(by_rows);
+        bool threefold = true;
+        for (index_t i = 0; i <= n_in; ++i) {
+            threefold = threefold && close(got[i], 3 * grads[i], 3, units);
+        }
+        expect(threefold, "neuron_rows_gradient, accumulated", rows, n_in);
         // The gradient again, as what one step of length 1 changes; and the step's
         // loss.
         std::vector<T> param(n_in + 1, T(0));
@@ -684,11 +688,12 @@ void check_updates(const Kernels<T>& kernels) {
         auto x = numbers<T>(n);
         expect(kernels.first_outside(x.data(), n, T(-2), T(2)) == -1, "first_outside",
                n);
-        T most = 0;
+        T largest = 0;
         for (index_t i = 0; i < n; ++i) {
-            most = std::max(most, std::fabs(x[i]));
+            largest = std::max(largest, std::fabs(x[i]));
         }
-        expect(kernels.largest_magnitude(x.data(), n) == most, "largest_magnitude", n);
+        expect(kernels.largest_magnitude(x.data(), n) == largest, "largest_magnitude",
+               n);
         for (index_t i = 0; i < n; ++i) {
             auto bad = x;
             bad[i] = -std::numeric_limits<T>::infinity();
