@@ -30,7 +30,7 @@ class Stepper {
         args_.param = params;
         args_.grad = grads;
         args_.n = plan.n_params;
-        args_.m = moments;
+        args_.m = options.optimizer == Optimizer::gd ? nullptr : moments;
         args_.v =
             options.optimizer == Optimizer::adam ? moments + plan.n_params : nullptr;
         args_.lr = static_cast<T>(options.lr);
