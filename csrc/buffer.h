@@ -1,6 +1,8 @@
 // Memory for the core: aligned, uninitialised, MemoryError (std::bad_alloc) on failure.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
@@ -15,22 +17,31 @@ class Buffer {
   public:
     Buffer() = default;
     explicit Buffer(index_t count) {
-        constexpr std::size_t kAlign = 64;
         std::size_t bytes = 0;
         if (__builtin_mul_overflow(static_cast<std::size_t>(count), sizeof(T),
                                    &bytes) ||
-            bytes > PTRDIFF_MAX - kAlign) {
+            bytes > PTRDIFF_MAX - kHugePage) {
             throw std::bad_alloc();
         }
-        bytes = (bytes + kAlign) / kAlign * kAlign;
-        data_.reset(static_cast<T*>(std::aligned_alloc(kAlign, bytes)));
+        const std::size_t align = bytes < 2 * kHugePage ? kLine : kHugePage;
+        bytes = (bytes + align) / align * align;
+        data_.reset(static_cast<T*>(std::aligned_alloc(align, bytes)));
         if (data_ == nullptr) {
             throw std::bad_alloc();
         }
+#ifdef MADV_HUGEPAGE
+        if (align == kHugePage) {
+            // Advice that may be refused; NumPy gives the same for its arrays.
+            static_cast<void>(madvise(data_.get(), bytes, MADV_HUGEPAGE));
+        }
+#endif
     }
     T* data() const { return data_.get(); }
 
   private:
+    static constexpr std::size_t kLine = 64;
+    static constexpr std::size_t kHugePage = 2 * 1024 * 1024;
+
     struct Free {
         void operator()(T* p) const { std::free(p); }
     };
