@@ -74,8 +74,6 @@ void* thread_space(std::size_t bytes) {
     thread_local Buffer<std::byte> space;
     thread_local std::size_t size = 0;
     if (size < bytes) {
-        space = Buffer<std::byte>();
-        size = 0;
         space = Buffer<std::byte>(static_cast<index_t>(bytes));
         size = bytes;
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "buffer.h"
 #include "dispatch.h"
@@ -88,28 +89,67 @@ void share_rows(index_t rows, index_t block, double work, const Progress* progre
 }
 
 // The right operand b (k, n) of a product of m rows, packed for all of its blocks of
-// rows, or null where that does not pay. Valid until the next call on this thread.
+// rows where that pays. Its memory is the thread's, taken for the time of one product:
+// between its blocks a signal handler may run, with products of its own.
 template <class T>
-const T* pack(const Kernels<T>& kernels, const T* b, index_t step, bool transposed,
-              index_t k, index_t n, index_t m) {
-    // Beyond this the copy would be as good as a second network in memory; every block
-    // then packs what it needs, piece by piece.
-    constexpr index_t kMostBytes = 64 * 1024 * 1024;
-    constexpr index_t kPanels = 4;  // packed together
-    const index_t padded = (n + kernels.tile_cols - 1) / kernels.tile_cols;
-    const double bytes = area(k, padded * kernels.tile_cols) * sizeof(T);
-    if (!(transposed || kernels.pack_b_pays(m, n, k)) || bytes > kMostBytes) {
-        return nullptr;
+class PackedOperand {
+  public:
+    PackedOperand() = default;
+    ~PackedOperand() {
+        if (space_.bytes > idle().bytes) {
+            idle() = std::move(space_);
+        }
     }
-    struct Packed;
-    T* packed = static_cast<T*>(thread_space<Packed>(static_cast<std::size_t>(bytes)));
-    // A copied element costs about as much as 8 multiply-adds.
-    parallel_for((padded + kPanels - 1) / kPanels, 8.0 * area(k, n), [&](index_t i) {
-        kernels.pack_panels({b, step, transposed, k, n, i * kPanels,
-                             std::min((i + 1) * kPanels, padded), packed});
-    });
-    return packed;
-}
+    PackedOperand(const PackedOperand&) = delete;
+    PackedOperand& operator=(const PackedOperand&) = delete;
+
+    // Null where nothing is packed.
+    const T* data() const { return packed_; }
+
+    void pack(const Kernels<T>& kernels, const T* b, index_t step, bool transposed,
+              index_t k, index_t n, index_t m) {
+        // Beyond this the copy would be as good as a second network in memory; every
+        // block then packs what it needs, piece by piece.
+        constexpr index_t kMostBytes = 64 * 1024 * 1024;
+        constexpr index_t kPanels = 4;  // packed together
+        const index_t panels = (n + kernels.tile_cols - 1) / kernels.tile_cols;
+        const double bytes = area(k, panels * kernels.tile_cols) * sizeof(T);
+        if (!(transposed || kernels.pack_b_pays(m, n, k)) || bytes > kMostBytes) {
+            return;
+        }
+        T* packed = take(static_cast<std::size_t>(bytes));
+        // A copied element costs about as much as 8 multiply-adds.
+        parallel_for(
+            (panels + kPanels - 1) / kPanels, 8.0 * area(k, n), [&](index_t i) {
+                kernels.pack_panels({b, step, transposed, k, n, i * kPanels,
+                                     std::min((i + 1) * kPanels, panels), packed});
+            });
+        packed_ = packed;
+    }
+
+  private:
+    struct Space {
+        Buffer<std::byte> memory;
+        std::size_t bytes = 0;
+    };
+
+    static Space& idle() {
+        thread_local Space space;
+        return space;
+    }
+
+    T* take(std::size_t bytes) {
+        space_ = std::exchange(idle(), Space{});
+        if (space_.bytes < bytes) {
+            space_ = Space{};
+            space_ = {Buffer<std::byte>(static_cast<index_t>(bytes)), bytes};
+        }
+        return reinterpret_cast<T*>(space_.memory.data());
+    }
+
+    Space space_;
+    const T* packed_ = nullptr;
+};
 
 }  // namespace
 
@@ -136,9 +176,9 @@ void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
     const double work = area(a.rows, a.cols) *
                         (static_cast<double>(x.cols) + activation_cost<T>(activation));
     const index_t block = rows_of_block(kernels, a.rows, work);
-    const T* packed = nullptr;
+    PackedOperand<T> packed;
     if (block < a.rows) {
-        packed = pack(kernels, w.data, w.stride, false, x.cols, a.cols, a.rows);
+        packed.pack(kernels, w.data, w.stride, false, x.cols, a.cols, a.rows);
     }
     share_rows(a.rows, block, work, progress, [&](index_t begin, index_t rows) {
         T* d = derivative.data;
@@ -150,7 +190,7 @@ void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
                          {d == nullptr ? d : d + begin * derivative.stride, rows,
                           derivative.cols, derivative.stride},
                          thread_workspace<T>(),
-                         packed});
+                         packed.data()});
     });
 }
 
@@ -160,14 +200,14 @@ void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
     const auto& kernels = kernel_table().kernels<T>();
     const double work = area(dx.rows, dx.cols) * static_cast<double>(dz.cols + 1);
     const index_t block = rows_of_block(kernels, dx.rows, work);
-    const T* packed = nullptr;
+    PackedOperand<T> packed;
     if (block < dx.rows) {
-        packed = pack(kernels, w.data, w.stride, true, dz.cols, dx.cols, dx.rows);
+        packed.pack(kernels, w.data, w.stride, true, dz.cols, dx.cols, dx.rows);
     }
     share_rows(dx.rows, block, work, progress, [&](index_t begin, index_t rows) {
         kernels.input_gradient({rows_of(dz, begin, rows), w, rows_of(dx, begin, rows),
                                 factor == nullptr ? factor : factor + begin * dx.stride,
-                                thread_workspace<T>(), packed});
+                                thread_workspace<T>(), packed.data()});
     });
 }
 
@@ -179,9 +219,9 @@ void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
     const index_t n_out = dz.cols;
     const double work = area(n_in, n_out) * static_cast<double>(x.rows + 1);
     const index_t block = rows_of_block(kernels, n_in, work);
-    const T* packed = nullptr;
+    PackedOperand<T> packed;
     if (block < n_in) {
-        packed = pack(kernels, dz.data, dz.stride, false, x.rows, n_out, n_in);
+        packed.pack(kernels, dz.data, dz.stride, false, x.rows, n_out, n_in);
     }
     share_rows(n_in, block, work, progress, [&](index_t begin, index_t rows) {
         const auto at = [&](T* matrix) {
@@ -192,7 +232,7 @@ void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
                                  at(dw),
                                  accumulate,
                                  thread_workspace<T>(),
-                                 packed,
+                                 packed.data(),
                                  at(w),
                                  lr});
     });

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "dispatch.h"
 #include "layer.h"
@@ -360,6 +361,14 @@ double NetworkRunner<T>::most_change(const BlockArrays<T>& block,
     return most;
 }
 
+// Whether neither a gradient of at most so much nor what it makes of a parameter can
+// overflow.
+template <class T>
+bool may_descend(const Descent<T>& descent, double most) {
+    return most <= static_cast<double>(std::numeric_limits<T>::max()) / 8 &&
+           descent.allows(static_cast<double>(descent.lr) * most);
+}
+
 // The summed loss of the rows; with grads, scale times its gradient.
 template <class T>
 double NetworkRunner<T>::block_loss(const BlockArrays<T>& block, const T* params,
@@ -387,9 +396,8 @@ double NetworkRunner<T>::block_loss(const BlockArrays<T>& block, const T* params
             is_linear(plan_.layers[l - 1].activation) ? nullptr : block.d[l - 1],
             progress);
     }
-    const bool descends =
-        descent != nullptr && std::isfinite(loss) &&
-        descent->allows(static_cast<double>(descent->lr) * most_change(block, batch));
+    const bool descends = descent != nullptr && std::isfinite(loss) &&
+                          may_descend(*descent, most_change(block, batch));
     for (std::size_t l = 0; l < count; ++l) {
         const auto& layer = plan_.layers[l];
         const MatrixView<const T> input =
@@ -632,23 +640,41 @@ double NetworkRunner<T>::sum_of_blocks(index_t rows, index_t block, T* grads,
         return block_loss(0, rows, grads, false);
     }
     const index_t slots = plan_.slots(blocks, sizeof(T));
-    for_waves(slots, (rows + slots - 1) / slots, progress, [&](index_t slot) {
-        T* sums = grads == nullptr ? grads : slot_grads_.data() + slot * plan_.n_params;
-        double loss = 0;
-        const index_t first = slot * blocks / slots;
-        for (index_t i = first; i < (slot + 1) * blocks / slots; ++i) {
-            const index_t begin = i * block;
-            loss += block_loss(begin, std::min(block, rows - begin), sums, i > first);
-        }
-        slot_losses_[static_cast<std::size_t>(slot)] = loss;
-    });
+    std::fill_n(slot_losses_.begin(), slots, 0.0);
+    // Some blocks of every slot, then the next: all threads have work, and progress
+    // comes every few milliseconds.
+    constexpr double kWork = 5e8;  // 10 ms of one core
+    const double each = static_cast<double>(block) * multiply_adds_per_row_;
+    const double together = kWork * num_threads() / (each * static_cast<double>(slots));
+    const index_t longest = (blocks + slots - 1) / slots;
+    const auto some =
+        static_cast<index_t>(std::clamp(together, 1.0, static_cast<double>(longest)));
+    for (index_t done = 0; done < longest; done += some) {
+        const double work = each * static_cast<double>(slots * some);
+        parallel_for(slots, work, [&](index_t slot) {
+            T* sums =
+                grads == nullptr ? grads : slot_grads_.data() + slot * plan_.n_params;
+            const index_t first = slot * blocks / slots;
+            const index_t last = (slot + 1) * blocks / slots;
+            for (index_t i = first + done; i < std::min(last, first + done + some);
+                 ++i) {
+                const index_t begin = i * block;
+                slot_losses_[static_cast<std::size_t>(slot)] +=
+                    block_loss(begin, std::min(block, rows - begin), sums, i > first);
+            }
+        });
+        progress(work);
+    }
     double total = 0;
     for (index_t slot = 0; slot < slots; ++slot) {
         total += slot_losses_[static_cast<std::size_t>(slot)];
+        if (grads == nullptr) {
+            continue;
+        }
         const T* sums = slot_grads_.data() + slot * plan_.n_params;
-        if (grads != nullptr && slot == 0) {
+        if (slot == 0) {
             std::copy_n(sums, plan_.n_params, grads);
-        } else if (grads != nullptr) {
+        } else {
             kernel_table().kernels<T>().add_to(sums, grads, plan_.n_params);
         }
     }

@@ -150,7 +150,10 @@ class FitLoop {
         : options(options_),
           hooks(hooks_),
           rows(rows_),
-          poll(hooks_.interrupted),
+          poll([this] {
+              hooked = true;  // a signal's handler has run, perhaps
+              return hooks.interrupted && hooks.interrupted();
+          }),
           report_(hooks_.min_interval) {}
 
     bool running() const { return !stopped && result.epochs < options.epochs; }
@@ -413,8 +416,16 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
     Buffer<T> grads(plan.n_params);
     Buffer<index_t> order(shuffles ? rows : 0);
     Stepper<T> stepper(plan, params, grads.data(), moments, options);
-    Descent<T> descent = {params, static_cast<T>(options.lr),
-                          [&](double most) { return stepper.allows(most); }};
+    const auto heed_hooks = [&] {
+        if (loop.hooked) {
+            loop.hooked = false;
+            stepper.forget();
+        }
+    };
+    Descent<T> descent = {params, static_cast<T>(options.lr), [&](double most) {
+                              heed_hooks();
+                              return stepper.allows(most);
+                          }};
     const Progress progress = [&](double multiply_adds) {
         loop.poll.charge(multiply_adds);
     };
@@ -439,12 +450,9 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
                 batch.x.data += begin * x.stride;
                 batch.t.data += begin * t.stride;
             }
-            if (loop.hooked) {
-                loop.hooked = false;
-                stepper.forget();
-            }
-            // Not the first: it allocates what the later ones use, and a step that runs
-            // out of memory must not have begun to change the parameters.
+            // Not the first: it allocates nearly all that the later ones use, and a
+            // step that runs out of memory should not have begun to change the
+            // parameters.
             descent.done = false;
             const bool left = loop.result.steps > 0 &&
                               stepper.can_be_left(static_cast<double>(batch_rows) *
@@ -455,6 +463,7 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
             if (descent.done) {
                 stepper.count_step();
             } else if (std::isfinite(loss)) {
+                heed_hooks();
                 norm2 = stepper.step();
             }
             if (std::isnan(norm2)) {

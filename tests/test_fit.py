@@ -656,3 +656,32 @@ def test_exception_of_a_signal_handler_arrives(rng):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("optimizer", ["gd", siglin.Momentum(momentum=0.0)])
+def test_gradient_that_overflows_ends_the_fit_however_small_lr_is(optimizer):
+    """lr times it would be small enough, but it is a sum of float32."""
+    net = siglin.Network(
+        [1, 1], loss="squared_error", init="zeros", dtype="float32", bias=False
+    )
+    x = np.array([[0.0]] * 8 + [[1e21]] * 8, np.float32)
+    t = np.array([[0.0]] * 8 + [[1e18]] * 8, np.float32)
+    with pytest.raises(siglin.DivergenceError):
+        net.fit(x, t, lr=1e-30, batch_size=8, shuffle=False, optimizer=optimizer)
+    assert net.params[0] == 0
+
+
+def test_bits_of_the_history_are_those_of_every_target_with_fma(rng):
+    """Blocks longer than a strip of the pipeline, whose length in vectors differs."""
+    x, t = make_data(rng, rows=900)
+    histories = {}
+    before = siglin.target()
+    try:
+        for name in siglin.targets():
+            if name != "x86_v2":
+                _core.use_target(name)
+                net = siglin.Network([x.shape[1], 8, t.shape[1]], seed=1)
+                histories[name] = tuple(net.fit(x, t, lr=0.1, epochs=50).loss)
+    finally:
+        _core.use_target(before)
+    assert len(set(histories.values())) <= 1

@@ -789,3 +789,27 @@ def test_registering_needs_threadpoolctl() -> None:
         "True",
         "register_threadpoolctl: needs threadpoolctl 3.5 or newer",
     ]
+
+
+def test_signal_handler_may_predict_while_a_product_is_shared() -> None:
+    """The handler runs between blocks of a product and packs weights of its own."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((2112, 1024)).astype(np.float32)
+    net = siglin.Network([1024, 1024, 1024], dtype="float32", seed=1)
+    other = siglin.Network([1024, 1024, 1024], dtype="float32", seed=2)
+    runs = []
+
+    def handler(*_: object) -> None:
+        runs.append(other.predict(x[:400]))
+
+    with siglin.num_threads(1):
+        expected = net.predict(x)
+        previous = signal.signal(signal.SIGALRM, handler)
+        try:
+            for i in range(6):
+                signal.setitimer(signal.ITIMER_REAL, 0.015 + 0.004 * i)
+                assert np.array_equal(net.predict(x), expected)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+    assert runs

@@ -78,6 +78,12 @@ struct TileArgs {
     Lanes<T> lanes;
 };
 
+// p + n, or null.
+template <class T>
+SIGLIN_INLINE T* advance(T* p, index_t n) {
+    return p == nullptr ? p : p + n;
+}
+
 template <class T, int kRows, int kVecs, bool kMasked>
 void tile(const TileArgs<T>& args) {
     constexpr int L = kLanes<T>;
@@ -345,14 +351,14 @@ void multiply_block(const Block<T>& block, const TileArgs<T>& start, index_t m,
         const TileFunction<T>* tiles = tiles_for<T>(cols);
         args.lanes = first_lanes<T>(cols % kLanes<T>);
         args.a = block.a;
-        args.c = start.c + j;
-        args.w = start.w + j;
+        args.c = advance(start.c, j);
+        args.w = advance(start.w, j);
         index_t i = 0;
         for (; i + kTileRows <= m; i += kTileRows) {
             tiles[kTileRows - 1](args);
             args.a += block.a_panel;
-            args.c += kTileRows * args.c_row;
-            args.w += kTileRows * args.c_row;
+            args.c = advance(args.c, kTileRows * args.c_row);
+            args.w = advance(args.w, kTileRows * args.c_row);
         }
         if (i < m) {
             tiles[m - i - 1](args);
@@ -443,8 +449,8 @@ void multiply_row(const Product<T>& q) {
         TileArgs<T> args = {};
         args.a_step = q.a_step;
         args.b_step = q.b_step;
-        args.c = q.c + j;
-        args.w = q.w + j;
+        args.c = advance(q.c, j);
+        args.w = advance(q.w, j);
         args.lr = q.lr;
         args.lanes = first_lanes<T>(cols % L);
         index_t p = 0;
@@ -487,8 +493,8 @@ void multiply_step(index_t m, index_t n, const T* a, index_t a_row, const T* b, 
         }
         for (index_t i = 0; i < m; ++i) {
             const Vec<T> left = broadcast(a[i * a_row]);
-            T* const to_c = c + i * c_row + j;
-            T* const to_w = w + i * c_row + j;
+            T* const to_c = advance(c, i * c_row + j);
+            T* const to_w = advance(w, i * c_row + j);
             const auto finish = [&](int v, auto which) SIGLIN_LAMBDA_INLINE {
                 Vec<T> sum = fma(left, right[v], zero);
                 if constexpr (kAdd) {
@@ -618,8 +624,8 @@ void multiply(const Product<T>& q, T* workspace) {
                     part.a_step = kTileRows;
                     part.a_panel = k * kTileRows;
                 }
-                args.c = q.c + i * q.c_row + j;
-                args.w = q.w + i * q.c_row + j;
+                args.c = advance(q.c, i * q.c_row + j);
+                args.w = advance(q.w, i * q.c_row + j);
                 multiply_block(part, args, m, n);
             }
             p = end;

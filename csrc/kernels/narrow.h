@@ -224,8 +224,10 @@ template <class T>
 double bce_block(const BlockLoss<T>& args, T* kept) {
     constexpr index_t L = kLanes<T>;
     // Products of 1 + exp(-|z|), as in neuron.h.
-    constexpr index_t kFactors = kProductRows / kNarrowLanes<T>;
-    constexpr index_t kMost = kFactors * kGroups < kStrip ? kFactors * kGroups : kStrip;
+    // As many rows on every target: a strip of its narrowest vectors.
+    constexpr index_t kRows = kStrip * 16 / static_cast<index_t>(sizeof(T));
+    constexpr index_t kMost = kRows / L;
+    static_assert(kRows <= kProductRows);
     const Vec<T> zero = {};
     Vec<T> total[kGroups] = {};
     double logarithms = 0;
