@@ -14,8 +14,10 @@
 namespace siglin {
 
 // run(), which takes the lock, or Python code, which takes it now and then.
+// (What unwinds a thread is no object that a reference could be bound to, as UBSan
+// notes.)
 template <class Run>
-decltype(auto) taking_gil(Run run) {
+__attribute__((no_sanitize("null"))) decltype(auto) taking_gil(Run run) {
 #ifdef __GLIBCXX__
     try {
         return run();
