@@ -83,8 +83,8 @@ struct BlockArrays {
     std::vector<T*> dz;
 };
 
-// Losses and predictions of batches. Allocates in its constructor and in prepare; what a
-// thread needs for blocks and packing it allocates at its first, and keeps.
+// Losses and predictions of batches. Allocates in its constructor and in prepare; what
+// a thread needs for blocks and packing it allocates at its first, and keeps.
 template <class T>
 class NetworkRunner {
   public:
