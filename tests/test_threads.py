@@ -36,8 +36,8 @@ def number_of_threads() -> Iterator[None]:
     siglin.set_num_threads(before)
 
 
-def run(program: str, timeout: float = 60, **environment: str) -> str:
-    """Return what a Python program prints; it must end well, and without complaint."""
+def run(program: str, timeout: float = 60, status: int = 0, **environment: str) -> str:
+    """Return what a Python program prints; it must exit so, and without complaint."""
     env = {k: v for k, v in os.environ.items() if k != "SIGLIN_NUM_THREADS"}
     result = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(program)],
@@ -47,7 +47,7 @@ def run(program: str, timeout: float = 60, **environment: str) -> str:
         timeout=timeout,
         check=False,
     )
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (status, "")
     return result.stdout.strip()
 
 
@@ -625,6 +625,36 @@ def end(kind: str) -> None:
 @pytest.mark.parametrize("kind", ENDS)
 def test_process_ends_well(kind: str) -> None:
     end(kind)
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "on_exit") or not hasattr(os, "SCHED_IDLE"),
+    reason="needs glibc's on_exit and a Linux scheduler",
+)
+@pytest.mark.parametrize("call", ["net.fit(x, t, epochs=10**9)", "step()"])
+def test_process_ends_well_before_a_daemon_thread(call: str) -> None:
+    # The thread asks for the lock when the interpreter is gone, not while it goes: it
+    # has no processor until the process sleeps, for as many seconds as its status says.
+    program = """
+        import ctypes, os, sys, threading, time
+        import numpy as np
+        import siglin
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        x, t = np.ones((500, 30)), np.ones(500)
+        net = siglin.Network([30, 20, 1], seed=0)
+        def step():
+            while True:
+                siglin.forward(x, np.ones((30, 200)), np.ones(200))
+        def work():
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+            {call}
+        threading.Thread(target=work, daemon=True).start()
+        time.sleep(0.1)
+        libc = ctypes.CDLL(None)
+        libc.on_exit(libc.sleep, None)
+        sys.exit(1)
+    """
+    assert run(program.replace("{call}", call), status=1) == ""
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@
 #include <pybind11/pybind11.h>
 #include <unistd.h>
 
+#include <utility>
+
 namespace siglin {
 
 // run(), which takes the lock, or Python code, which takes it now and then.
@@ -35,35 +37,58 @@ __attribute__((no_sanitize("null"))) decltype(auto) taking_gil(Run run) {
 // over.
 inline constexpr double kWorthReleasing = 50'000;
 
+// Of a thread that has given the GIL back and is to take it again; else null.
+// pybind11's gil_scoped_acquire would look it up, and make one where the interpreter,
+// gone by then, has none: a null lock. This one may dangle, but is only compared then.
+inline thread_local PyThreadState* released_state = nullptr;
+
+inline void release_gil() { released_state = PyEval_SaveThread(); }
+
+inline void take_gil() {
+    taking_gil([] { PyEval_RestoreThread(std::exchange(released_state, nullptr)); });
+}
+
 // Releases the GIL, given the size of the work only if it is worth it: handing the lock
 // over costs more than a small call.
 class ReleaseGil {
   public:
-    ReleaseGil() : state_(PyEval_SaveThread()) {}
-    explicit ReleaseGil(double multiply_adds) {
-        if (multiply_adds >= kWorthReleasing) {
-            state_ = PyEval_SaveThread();
+    ReleaseGil() { release_gil(); }
+    explicit ReleaseGil(double multiply_adds)
+        : released_(multiply_adds >= kWorthReleasing) {
+        if (released_) {
+            release_gil();
         }
     }
     ~ReleaseGil() {
-        if (state_ != nullptr) {
-            taking_gil([this] { PyEval_RestoreThread(state_); });
+        if (released_) {
+            take_gil();
         }
     }
     ReleaseGil(const ReleaseGil&) = delete;
     ReleaseGil& operator=(const ReleaseGil&) = delete;
 
   private:
-    PyThreadState* state_ = nullptr;
+    bool released_ = true;
 };
 
-// work() with the GIL, from code that runs without it.
+// work() with the GIL, from the thread of a ReleaseGil. Without one the thread has it.
 template <class Work>
 auto with_gil(Work work) {
-    return taking_gil([&work] {
-        const pybind11::gil_scoped_acquire gil;
-        return work();
-    });
+    struct TakeGil {
+        bool taken = released_state != nullptr;
+        TakeGil() {
+            if (taken) {
+                take_gil();
+            }
+        }
+        ~TakeGil() {
+            if (taken) {
+                release_gil();
+            }
+        }
+    };
+    const TakeGil gil;
+    return taking_gil(work);
 }
 
 // f(args...), of a thread that holds the GIL. The arguments stay where it stops in f.
