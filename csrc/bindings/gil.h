@@ -7,30 +7,48 @@
 // itself.
 #pragma once
 
-#include <cxxabi.h>
 #include <pybind11/pybind11.h>
 #include <unistd.h>
 
+#include <exception>
+#include <type_traits>
 #include <utility>
 
 namespace siglin {
 
-// run(), which takes the lock, or Python code, which takes it now and then.
-// (What unwinds a thread is no object that a reference could be bound to, as UBSan
-// notes.)
-template <class Run>
-__attribute__((no_sanitize("null"))) decltype(auto) taking_gil(Run run) {
-#ifdef __GLIBCXX__
-    try {
-        return run();
-    } catch (const abi::__forced_unwind&) {
-        for (;;) {
+// Stops the thread where pthread_exit unwinds it, which is no exception that is on its
+// way. (A handler of abi::__forced_unwind would do, but UBSan objects that there is no
+// object to refer to.)
+class StopUnwinding {
+  public:
+    StopUnwinding() = default;
+    ~StopUnwinding() {
+        while (!returned_ && std::uncaught_exceptions() == exceptions_) {
             pause();
         }
     }
-#else
-    return run();  // there pthread_exit unwinds nothing
-#endif
+    StopUnwinding(const StopUnwinding&) = delete;
+    StopUnwinding& operator=(const StopUnwinding&) = delete;
+
+    void returned() { returned_ = true; }
+
+  private:
+    int exceptions_ = std::uncaught_exceptions();
+    bool returned_ = false;
+};
+
+// run(), which takes the lock, or Python code, which takes it now and then.
+template <class Run>
+auto taking_gil(Run run) {
+    StopUnwinding stop;
+    if constexpr (std::is_void_v<decltype(run())>) {
+        run();
+        stop.returned();
+    } else {
+        auto result = run();
+        stop.returned();
+        return result;
+    }
 }
 
 // From so many multiply-adds on, about 2 us on one core, work is worth handing the GIL
