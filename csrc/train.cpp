@@ -202,6 +202,18 @@ class FitLoop {
         }
     }
 
+    // Epochs of one step each, where no hook stands between them: returns whether none
+    // does.
+    bool end_epochs(const double* losses, index_t count) {
+        if (hooks.on_epoch || hooks.every > 0) {
+            return false;
+        }
+        result.loss.insert(result.loss.end(), losses, losses + count);
+        result.epochs += count;
+        result.steps += count;
+        return true;
+    }
+
     const FitOptions& options;
     const FitHooks& hooks;
     const index_t rows;
@@ -299,6 +311,9 @@ class RowDescent {
         const auto& descent = kernel_table().kernels<T>().row_descent;
         at(begin, count);
         if (descent(args_)) {
+            if (rows_ == 1 && loop_.end_epochs(losses_.data(), count)) {
+                return;
+            }
             for (index_t s = 0; s < count; ++s) {
                 end_step(losses_.data()[s]);
             }

@@ -19,6 +19,9 @@ SIZES = [
     [5, 4],
     [2, 3, 1],
     [1, 1, 1],
+    [4, 4, 1],
+    [3, 8, 1],
+    [5, 3, 1],
     [4, 8, 2],
     [3, 9, 5, 1],
     [7, 33, 1, 17],
@@ -85,6 +88,18 @@ def test_the_bits_are_those_of_every_fused_target(sizes, dtype, rng):
     for params, loss in results:
         assert_same_bits(params, results[0][0])
         assert_same_bits(loss, results[0][1])
+
+
+@pytest.mark.parametrize("largest", [700, 720, 1e6])
+def test_sums_past_the_reach_of_the_exponential(largest, target):
+    x = np.array([[1.0, 1.0], [-1.0, 1.0], [1.0, 0.0]])
+    t = np.array([1.0, 0.5, 0.0])
+    nets = [kind([2, 3, 1], seed=1) for kind in KINDS]
+    for net in nets:
+        net.layers[0].w = np.array([[largest, 1, -largest], [0, 2, 0]])
+        net.layers[1].w = np.array([[largest], [1], [-largest]])
+        net.fit(x, t, lr=1e-3, epochs=3, batch_size=1)
+    np.testing.assert_allclose(nets[0].params, nets[1].params, rtol=1e-12, atol=1e-300)
 
 
 @pytest.mark.parametrize("rows", [1, 4, 255, 700])

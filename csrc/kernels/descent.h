@@ -10,6 +10,7 @@
 #include "../kernel_table.h"
 #include "activation.h"
 #include "loss.h"
+#include "two_layer_descent.h"
 
 namespace siglin::SIGLIN_TARGET {
 namespace {
@@ -341,52 +342,15 @@ class Descent {
     bool finish() {
         const index_t n_out = args_.layers[last_].n_out;
         if (args_.loss != Loss::cross_entropy) {
-            losses_from_outputs(n_out);
-        }
-        double check = 0;
-        for (index_t s = 0; s < args_.steps; ++s) {
-            check += args_.losses[s] * 0.0;
+            losses_from_outputs(args_, n_out, outputs_);
         }
         T finite = 0;
         for_each_parameter([&](T& padded, T&) { finite += padded * T(0); });
-        if (!(check == 0.0 && finite == T(0))) {
+        if (!(losses_are_finite(args_) && finite == T(0))) {
             return false;
         }
         for_each_parameter([](T& padded, T& param) { param = padded; });
         return true;
-    }
-
-    void losses_from_outputs(index_t n_out) {
-        const index_t n = args_.steps * n_out;
-        if (args_.loss == Loss::bce) {
-            const Vec<T> zero = {};
-            for (index_t s = 0; s < args_.steps; ++s) {
-                const index_t row = args_.order == nullptr ? s : args_.order[s];
-                for (index_t j = 0; j < n_out; ++j) {
-                    outputs_[n + s * n_out + j] =
-                        args_.t.data[row * args_.t.stride + j];
-                }
-            }
-            for_each_block<T>(n, [&](index_t i, auto lanes) {
-                const Vec<T> z = load(outputs_ + i, lanes);
-                const Vec<T> t = load(outputs_ + n + i, lanes);
-                const Vec<T> ramp = select<T>(z > zero, z, zero);
-                const Vec<T> exp = exp_negative<T>(magnitude<T>(z));
-                store(outputs_ + i, fma(-t, z, ramp) + log1p_unit<T>(exp), lanes);
-            });
-        } else {
-            for_each_block<T>(n, [&](index_t i, auto lanes) {
-                const Vec<T> difference = load(outputs_ + i, lanes);
-                store(outputs_ + i, broadcast(T(0.5)) * difference * difference, lanes);
-            });
-        }
-        for (index_t s = 0; s < args_.steps; ++s) {
-            double total = 0;
-            for (index_t j = 0; j < n_out; ++j) {
-                total += static_cast<double>(outputs_[s * n_out + j]);
-            }
-            args_.losses[s] = total;
-        }
     }
 
     const DescentArgs<T>& args_;
@@ -400,6 +364,9 @@ class Descent {
 // The contract is DescentArgs'.
 template <class T>
 bool row_descent(const DescentArgs<T>& args) {
+    if (TwoLayerDescent<T>::serves(args) && TwoLayerDescent<T>(args).run()) {
+        return true;
+    }
     return Descent<T>(args).run();
 }
 

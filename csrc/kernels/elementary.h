@@ -220,18 +220,21 @@ SIGLIN_INLINE SigmoidParts<T> sigmoid_parts(Vec<T> z) {
 
 // sigma(z) and sigma(-z) for training, where a step waits for them: half the latency of
 // sigmoid_parts, for an error of up to 3 ulp (test_descent.py). |z| is taken as at most
-// kNormalLimit; NaN -> NaN. numerator: 1, or 0 where both shall be 0.
+// kNormalLimit, or must be where the caller says so; NaN -> NaN. numerator: 1, or 0
+// where both shall be 0.
 template <class T>
 struct QuickSigmoid {
     Vec<T> value;
     Vec<T> rest;  // 1 - value, which keeps its digits
 };
 
-template <class T>
+template <class T, bool kLimited = false>
 SIGLIN_INLINE QuickSigmoid<T> quick_sigmoid_parts(Vec<T> z, Vec<T> numerator) {
     using C = ExpConstants<T>;
-    z = smaller(broadcast(C::kNormalLimit), z);
-    z = larger<T>(broadcast(-C::kNormalLimit), z);
+    if constexpr (!kLimited) {
+        z = smaller(broadcast(C::kNormalLimit), z);
+        z = larger<T>(broadcast(-C::kNormalLimit), z);
+    }
     const Vec<T> rounded = fma(z, broadcast(C::kLog2E), broadcast(C::kRound));
     const Vec<T> n = rounded - broadcast(C::kRound);
     const Vec<T> r = fma(n, broadcast(-C::kLn2Low), fma(n, broadcast(-C::kLn2High), z));

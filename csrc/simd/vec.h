@@ -104,6 +104,16 @@ SIGLIN_INLINE T sum(typename Part<T, kCount>::Type v) {
     }
 }
 
+// Lane c of the result is lane c ^ kBit.
+template <int kBit, class V, std::size_t... kAt>
+SIGLIN_INLINE V swapped(V v, std::index_sequence<kAt...>) {
+    return __builtin_shufflevector(v, v, static_cast<int>(kAt ^ kBit)...);
+}
+template <int kBit, class T>
+SIGLIN_INLINE Vec<T> swapped(Vec<T> v) {
+    return swapped<kBit>(v, std::make_index_sequence<kLanes<T>>{});
+}
+
 // Lane c of a where bit kBit of c is clear, else lane c - kBit of b; upper: lane c +
 // kBit of a, else lane c of b. What transpositions and sums of many vectors are made
 // of.

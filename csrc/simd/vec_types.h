@@ -4,7 +4,9 @@
 // square_root, and Lanes with its masked load and store.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "../view.h"
 

@@ -776,7 +776,7 @@ class Network:
                 f"help (lr is {settings['lr']})"
             )
             raise DivergenceError(msg)
-        return History(losses.tolist(), epochs, steps, seconds, reason)
+        return History(losses, epochs, steps, seconds, reason)  # type: ignore[arg-type]
 
     # ---- checks ----------------------------------------------------------------------
 
