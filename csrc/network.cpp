@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "dispatch.h"
 #include "layer.h"
@@ -335,38 +334,108 @@ void NetworkRunner<T>::predict(const T* params, MatrixView<const T> x,
               [&](index_t i) { run(thread_arrays(), i, nullptr); });
 }
 
-// The most that a step of size 1 changes a parameter by: |x.T @ dz| with |x| and |dz|
-// at their largest. NaN or infinite if one of them is.
 template <class T>
-double NetworkRunner<T>::most_change(const BlockArrays<T>& block,
-                                     const Batch<T>& batch) const {
-    const auto& kernels = kernel_table().kernels<T>();
-    double most = 0;
-    double input = 1;  // b's
-    for (index_t i = 0; i < batch.rows; ++i) {
-        input = larger(input, kernels.largest_magnitude(
-                                  batch.x.data + i * batch.x.stride, batch.x.cols));
-    }
-    for (std::size_t l = 0; l < plan_.layers.size(); ++l) {
-        const auto& layer = plan_.layers[l];
-        const index_t count = batch.rows * layer.n_out;
-        most = larger(most, input * static_cast<double>(batch.rows) *
-                                static_cast<double>(
-                                    kernels.largest_magnitude(block.dz[l], count)));
-        input = 1;
-        if (!is_bounded(layer.activation) && l + 1 < plan_.layers.size()) {
-            input = larger(input, kernels.largest_magnitude(block.a[l], count));
-        }
-    }
-    return most;
+double NetworkRunner<T>::largest_dz(const BlockArrays<T>& block, std::size_t l,
+                                    index_t rows) const {
+    return kernel_table().kernels<T>().largest_magnitude(block.dz[l],
+                                                         rows * plan_.layers[l].n_out);
 }
 
-// Whether neither a gradient of at most so much nor what it makes of a parameter can
-// overflow.
+// The most that a step of size 1 changes a parameter of layer l by, if no dz is larger:
+// |x.T @ dz| with |x| and |dz| at their largest. NaN or infinite if one of them is.
 template <class T>
-bool may_descend(const Descent<T>& descent, double most) {
-    return most <= static_cast<double>(std::numeric_limits<T>::max()) / 8 &&
-           descent.allows(static_cast<double>(descent.lr) * most);
+double NetworkRunner<T>::most_change(const Descent<T>& descent, std::size_t l,
+                                     index_t rows, double dz) const {
+    return descent.inputs[l] * static_cast<double>(rows) * dz;
+}
+
+// Whether neither a gradient nor what it makes of a parameter can overflow, as far as
+// the last layer's dz, the inputs, and a bound on the parameters tell: from layer to
+// layer |dz @ w.T| is at most n_out |dz| |w|, and no derivative is larger than 1.
+template <class T>
+bool NetworkRunner<T>::may_descend(const BlockArrays<T>& block, const Batch<T>& batch,
+                                   Descent<T>& descent) const {
+    const auto& kernels = kernel_table().kernels<T>();
+    descent.inputs.assign(plan_.layers.size(), 1.0);  // b's
+    for (index_t i = 0; i < batch.rows; ++i) {
+        descent.inputs[0] = larger(
+            descent.inputs[0],
+            kernels.largest_magnitude(batch.x.data + i * batch.x.stride, batch.x.cols));
+    }
+    for (std::size_t l = 1; l < plan_.layers.size(); ++l) {
+        const auto& before = plan_.layers[l - 1];
+        if (!is_bounded(before.activation)) {
+            descent.inputs[l] = larger(
+                1.0,
+                kernels.largest_magnitude(block.a[l - 1], batch.rows * before.n_out));
+        }
+    }
+    const StepBound& bound = descent.bound();
+    double dz = largest_dz(block, plan_.layers.size() - 1, batch.rows);
+    double most = 0;
+    for (std::size_t l = plan_.layers.size(); l-- > 0;) {
+        most = larger(most, most_change(descent, l, batch.rows, dz));
+        dz *= static_cast<double>(plan_.layers[l].n_out) * bound.largest();
+    }
+    return most <= bound.limit() &&
+           bound.allows(static_cast<double>(descent.lr) * most);
+}
+
+// dz of layer l - 1.
+template <class T>
+void NetworkRunner<T>::input_gradient(const BlockArrays<T>& block, const T* params,
+                                      std::size_t l, index_t rows,
+                                      const Progress* progress) const {
+    const auto& layer = plan_.layers[l];
+    layer_input_gradient<T>(
+        {block.dz[l], rows, layer.n_out, layer.n_out},
+        {weights(params, l), layer.n_in, layer.n_out, layer.n_out},
+        {block.dz[l - 1], rows, layer.n_in, layer.n_in},
+        is_linear(plan_.layers[l - 1].activation) ? nullptr : block.d[l - 1], progress);
+}
+
+// dw and db of layer l, added up or, with a descent, subtracted from w and b.
+template <class T>
+void NetworkRunner<T>::parameter_gradients(const BlockArrays<T>& block,
+                                           const Batch<T>& batch, std::size_t l,
+                                           T* grads, bool accumulate,
+                                           const Descent<T>* descent,
+                                           const Progress* progress) const {
+    const auto& layer = plan_.layers[l];
+    const index_t rows = batch.rows;
+    const MatrixView<const T> input =
+        l == 0 ? batch.x
+               : MatrixView<const T>{block.a[l - 1], rows, layer.n_in, layer.n_in};
+    const MatrixView<const T> dz = {block.dz[l], rows, layer.n_out, layer.n_out};
+    layer_weight_gradient<T>(input, dz, grads + layer.w, accumulate,
+                             descent == nullptr ? nullptr : descent->params + layer.w,
+                             descent == nullptr ? T(0) : descent->lr, progress);
+    if (layer.b >= 0) {
+        kernel_table().kernels<T>().column_sums(dz, grads + layer.b, accumulate);
+        if (descent != nullptr) {
+            gradient_descent<T>(
+                {descent->params + layer.b, 1, layer.n_out, layer.n_out},
+                {grads + layer.b, 1, layer.n_out, layer.n_out}, descent->lr);
+        }
+    }
+}
+
+// The whole step, backwards: a layer's weights are read for the layer below and
+// replaced while they are in cache.
+template <class T>
+void NetworkRunner<T>::descend(const BlockArrays<T>& block, const Batch<T>& batch,
+                               T* grads, Descent<T>& descent) const {
+    double most = 0;
+    for (std::size_t l = plan_.layers.size(); l-- > 0;) {
+        most = larger(most, most_change(descent, l, batch.rows,
+                                        largest_dz(block, l, batch.rows)));
+        if (l > 0) {
+            input_gradient(block, descent.params, l, batch.rows, nullptr);
+        }
+        parameter_gradients(block, batch, l, grads, false, &descent, nullptr);
+    }
+    descent.bound().add(static_cast<double>(descent.lr) * most);
+    descent.done = true;
 }
 
 // The summed loss of the rows; with grads, scale times its gradient.
@@ -377,7 +446,6 @@ double NetworkRunner<T>::block_loss(const BlockArrays<T>& block, const T* params
                                     Descent<T>* descent) const {
     const auto& kernels = kernel_table().kernels<T>();
     const index_t rows = batch.rows;
-    const std::size_t count = plan_.layers.size();
     forward(block, params, batch.x, true, progress);
     const T* derivative =
         is_linear(plan_.layers.back().activation) ? nullptr : block.d.back();
@@ -387,38 +455,16 @@ double NetworkRunner<T>::block_loss(const BlockArrays<T>& block, const T* params
     if (grads == nullptr) {
         return loss;
     }
-    for (std::size_t l = count; l-- > 1;) {
-        const auto& layer = plan_.layers[l];
-        layer_input_gradient<T>(
-            {block.dz[l], rows, layer.n_out, layer.n_out},
-            {weights(params, l), layer.n_in, layer.n_out, layer.n_out},
-            {block.dz[l - 1], rows, layer.n_in, layer.n_in},
-            is_linear(plan_.layers[l - 1].activation) ? nullptr : block.d[l - 1],
-            progress);
+    if (descent != nullptr && std::isfinite(loss) &&
+        may_descend(block, batch, *descent)) {
+        descend(block, batch, grads, *descent);
+        return loss;
     }
-    const bool descends = descent != nullptr && std::isfinite(loss) &&
-                          may_descend(*descent, most_change(block, batch));
-    for (std::size_t l = 0; l < count; ++l) {
-        const auto& layer = plan_.layers[l];
-        const MatrixView<const T> input =
-            l == 0 ? batch.x
-                   : MatrixView<const T>{block.a[l - 1], rows, layer.n_in, layer.n_in};
-        const MatrixView<const T> dz = {block.dz[l], rows, layer.n_out, layer.n_out};
-        layer_weight_gradient<T>(input, dz, grads + layer.w, accumulate,
-                                 descends ? descent->params + layer.w : nullptr,
-                                 descends ? descent->lr : T(0),
-                                 descends ? nullptr : progress);
-        if (layer.b >= 0) {
-            kernels.column_sums(dz, grads + layer.b, accumulate);
-            if (descends) {
-                gradient_descent<T>(
-                    {descent->params + layer.b, 1, layer.n_out, layer.n_out},
-                    {grads + layer.b, 1, layer.n_out, layer.n_out}, descent->lr);
-            }
+    for (std::size_t l = plan_.layers.size(); l-- > 0;) {
+        if (l > 0) {
+            input_gradient(block, params, l, rows, progress);
         }
-    }
-    if (descends) {
-        descent->done = true;
+        parameter_gradients(block, batch, l, grads, accumulate, nullptr, progress);
     }
     return loss;
 }

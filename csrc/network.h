@@ -8,6 +8,7 @@
 #include "buffer.h"
 #include "kernel_table.h"
 #include "layer.h"
+#include "step_bound.h"
 
 namespace siglin {
 
@@ -60,15 +61,18 @@ struct Batch {
     index_t rows;
 };
 
-// Lets a step of gradient descent subtract its gradients as it finds them, in the one
-// pass that makes them: `allows` says whether every parameter stays finite if none
-// changes by more than `most`. It is asked before the first changes.
+// Lets a step of gradient descent subtract its gradients as it finds them, layer by
+// layer from the last, in the one pass that makes them.
 template <class T>
 struct Descent {
     T* params;
     T lr;
-    std::function<bool(double most)> allows;
+    // Says of the parameters before the step, and is told of the step, what keeps every
+    // number finite. Asked before the first parameter changes.
+    std::function<StepBound&()> bound;
     bool done = false;  // whether the parameters are the new ones
+    std::vector<double> inputs =
+        {};  // the largest magnitudes of each layer's inputs, or 1
 };
 
 // The arrays of one block of rows.
@@ -134,7 +138,18 @@ class NetworkRunner {
     template <class Run>
     void for_waves(index_t count, index_t rows_each, const Progress& progress,
                    const Run& run) const;
-    double most_change(const BlockArrays<T>& block, const Batch<T>& rows) const;
+    double largest_dz(const BlockArrays<T>& block, std::size_t l, index_t rows) const;
+    double most_change(const Descent<T>& descent, std::size_t l, index_t rows,
+                       double dz) const;
+    bool may_descend(const BlockArrays<T>& block, const Batch<T>& batch,
+                     Descent<T>& descent) const;
+    void input_gradient(const BlockArrays<T>& block, const T* params, std::size_t l,
+                        index_t rows, const Progress* progress) const;
+    void parameter_gradients(const BlockArrays<T>& block, const Batch<T>& batch,
+                             std::size_t l, T* grads, bool accumulate,
+                             const Descent<T>* descent, const Progress* progress) const;
+    void descend(const BlockArrays<T>& block, const Batch<T>& batch, T* grads,
+                 Descent<T>& descent) const;
     bool narrow_is_prepared(index_t rows) const;
     void store_narrow_block(const Batch<T>& batch, index_t begin, T* to) const;
     double narrow_block_loss(const T* params, T* grads, const Batch<T>& batch,

@@ -17,16 +17,14 @@ class StepBound {
     // The parameters are at most this large; NaN: nothing is known.
     void set(double largest) { bound_ = largest; }
 
-    // Whether every parameter stays finite if none changes by more than `change`; the
-    // bound grows by it. False where either is NaN.
-    bool allows(double change) {
-        const double next = bound_ + change;
-        if (!(next <= limit_)) {
-            return false;
-        }
-        bound_ = next;
-        return true;
-    }
+    double largest() const { return bound_; }
+
+    // Whether every parameter stays finite if none changes by more than `change`. False
+    // where either is NaN.
+    bool allows(double change) const { return bound_ + change <= limit_; }
+
+    // No parameter has changed by more.
+    void add(double change) { bound_ += change; }
 
   private:
     double limit_;

@@ -82,9 +82,9 @@ class Stepper {
                multiply_adds < kMostWork;
     }
 
-    bool allows(double change) {
+    StepBound& bound() {
         measure();
-        return bound_.allows(change);
+        return bound_;
     }
 
     void count_step() { ++steps_; }
@@ -116,13 +116,13 @@ class Stepper {
         }
         switch (options_.optimizer) {
             case Optimizer::gd:
-                return bound_.allows(lr * g);
+                return makes(lr * g);
             case Optimizer::momentum:
                 m_ = options_.beta1 * m_ + g;
-                return m_ <= limit && bound_.allows(lr * m_);
+                return m_ <= limit && makes(lr * m_);
             case Optimizer::nesterov:
                 m_ = options_.beta1 * m_ + g;
-                return g + m_ <= limit && bound_.allows(lr * (g + m_));
+                return g + m_ <= limit && makes(lr * (g + m_));
             case Optimizer::adam:
                 break;
         }
@@ -130,7 +130,16 @@ class Stepper {
         m_ = std::max(m_, g);
         v_ = std::max(v_, g * g);
         const double step = m_ / static_cast<double>(args_.eps);
-        return m_ <= limit && v_ <= limit && step <= limit && bound_.allows(lr * step);
+        return m_ <= limit && v_ <= limit && step <= limit && makes(lr * step);
+    }
+
+    // Whether a step that changes no parameter by more is allowed; it is then made.
+    bool makes(double change) {
+        if (!bound_.allows(change)) {
+            return false;
+        }
+        bound_.add(change);
+        return true;
     }
 
     const FitOptions& options_;
@@ -437,9 +446,9 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
             stepper.forget();
         }
     };
-    Descent<T> descent = {params, static_cast<T>(options.lr), [&](double most) {
+    Descent<T> descent = {params, static_cast<T>(options.lr), [&]() -> StepBound& {
                               heed_hooks();
-                              return stepper.allows(most);
+                              return stepper.bound();
                           }};
     const Progress progress = [&](double multiply_adds) {
         loop.poll.charge(multiply_adds);
