@@ -20,8 +20,8 @@ enum class Loss : int { bce, squared_error, cross_entropy };
 // a = activation(x @ w + b), and derivative = activation'(x @ w + b) if its data is
 // given. x (batch, n_in), w (n_in, n_out), b (n_out) or null, a and derivative (batch,
 // n_out). a[i, j] starts from b[j] and is a chain of multiply-adds over n_in in order,
-// cut into ceil(n_in / kDepth) blocks as equal as can be (gemm.h), the later ones
-// starting from 0 and added: the same bits for a row alone and in any batch.
+// cut into blocks (kDepth), the later ones starting from 0 and added: the same bits for
+// a row alone and in any batch.
 template <class T>
 struct ForwardArgs {
     MatrixView<const T> x;
@@ -29,9 +29,10 @@ struct ForwardArgs {
     const T* b;
     Activation activation;
     MatrixView<T> a;
-    MatrixView<T> derivative;   // data null: not wanted
-    T* workspace;               // KernelTable::workspace_bytes
-    const T* packed = nullptr;  // w as pack_panels leaves it, or null
+    MatrixView<T> derivative;  // data null: not wanted
+    T* workspace;              // KernelTable::workspace_bytes
+    const T* packed =
+        nullptr;  // w as pack_panels leaves it (then w is not read), or null
 };
 
 // dx = (dz @ w.T) * factor. dz (batch, n_out), w (n_in, n_out), dx (batch, n_in); with
@@ -48,7 +49,8 @@ struct InputGradientArgs {
 
 // dw = x.T @ dz, or with accumulate dw += x.T @ dz. With w, w -= lr * (that), and dw,
 // whose contents are then undefined, may be null unless it is accumulated or the batch
-// is deeper than kDepth. dw and w (n_in, n_out), contiguous.
+// is deeper than kDepth. dw (n_in, n_out) is contiguous; the same of w, or it is of one
+// block of depth of w packed, its rows w_step apart and the panels w_panel.
 template <class T>
 struct WeightGradientArgs {
     MatrixView<const T> x;
@@ -59,14 +61,31 @@ struct WeightGradientArgs {
     const T* packed = nullptr;  // dz as pack_panels leaves it, or null
     T* w = nullptr;
     T lr = 0;
+    index_t w_step = 0;  // 0: not packed
+    index_t w_panel = 0;
 };
 
-// The chain of multiply-adds of a product is cut into blocks of at most so many.
+// The chain of multiply-adds of a product is cut into blocks of at most kDepth, about
+// even ones: block d is [depth_begin(k, d), depth_begin(k, d + 1)). Every tile's rows
+// and columns divide the unit, so none lies across two blocks of a packed matrix.
+// (always_inline: as symbols they would be those of one target.)
 inline constexpr index_t kDepth = 384;
+inline constexpr index_t kDepthUnit = 96;
+
+[[gnu::always_inline]] constexpr index_t depth_blocks(index_t k) {
+    return (k + kDepth - 1) / kDepth;
+}
+
+[[gnu::always_inline]] constexpr index_t depth_begin(index_t k, index_t d) {
+    const index_t units = (k + kDepthUnit - 1) / kDepthUnit;
+    const index_t begin = units * d / depth_blocks(k) * kDepthUnit;
+    return begin < k ? begin : k;
+}
 
 // Copies panels of tile_cols columns of the right operand b (k, n) of a product, or of
 // its transpose: element (p, j) is b[p * step + j], transposed b[j * step + p]. packed
-// holds k times n rounded up to whole panels; the panels [begin, end) are written.
+// holds k times n rounded up to whole panels: for each block of depth, panel after
+// panel, each row by row, zeros past n. The panels [begin, end) are written.
 template <class T>
 struct PackArgs {
     const T* b;
@@ -77,6 +96,25 @@ struct PackArgs {
     index_t begin;
     index_t end;
     T* packed;
+};
+
+// From what pack_panels left of w (n_in, n_out): w as it was, or (transpose_panels) the
+// panels [begin, end) of w.T.
+template <class T>
+struct UnpackArgs {
+    const T* packed;
+    index_t n_in;
+    index_t n_out;
+    T* w;
+};
+template <class T>
+struct TransposeArgs {
+    const T* packed;
+    index_t n_in;
+    index_t n_out;
+    index_t begin;
+    index_t end;
+    T* transposed;
 };
 
 // Returns the sum of the loss over rows and outputs; z becomes scale * dloss/dz if

@@ -88,6 +88,18 @@ void share_rows(index_t rows, index_t block, double work, const Progress* progre
     }
 }
 
+// run(begin, end) for all panels of a packed (k, n) matrix.
+template <class T, class Run>
+void share_panels(index_t k, index_t n, const Run& run) {
+    constexpr index_t kPanels = 4;  // together
+    const auto& kernels = kernel_table().kernels<T>();
+    const index_t panels = (n + kernels.tile_cols - 1) / kernels.tile_cols;
+    // A copied element costs about as much as 8 multiply-adds.
+    parallel_for((panels + kPanels - 1) / kPanels, 8.0 * area(k, n), [&](index_t i) {
+        run(i * kPanels, std::min((i + 1) * kPanels, panels));
+    });
+}
+
 // The right operand b (k, n) of a product of m rows, packed for all of its blocks of
 // rows where that pays. Its memory is the thread's, taken for the time of one product:
 // between its blocks a signal handler may run, with products of its own.
@@ -106,25 +118,23 @@ class PackedOperand {
     // Null where nothing is packed.
     const T* data() const { return packed_; }
 
-    void pack(const Kernels<T>& kernels, const T* b, index_t step, bool transposed,
-              index_t k, index_t n, index_t m) {
-        // Beyond this the copy would be as good as a second network in memory; every
-        // block then packs what it needs, piece by piece.
-        constexpr index_t kMostBytes = 64 * 1024 * 1024;
-        constexpr index_t kPanels = 4;  // packed together
-        const index_t panels = (n + kernels.tile_cols - 1) / kernels.tile_cols;
-        const double bytes = area(k, panels * kernels.tile_cols) * sizeof(T);
-        if (!(transposed || kernels.pack_b_pays(m, n, k)) || bytes > kMostBytes) {
-            return;
+    void pack(const T* b, index_t step, bool transposed, index_t k, index_t n,
+              index_t m) {
+        const auto& kernels = kernel_table().kernels<T>();
+        const index_t size = packed_size<T>(k, n);
+        if ((transposed || kernels.pack_b_pays(m, n, k)) && size <= kMostPacked<T>) {
+            packed_ = take(size);
+            siglin::pack<T>(b, step, transposed, k, n, packed_);
         }
-        T* packed = take(static_cast<std::size_t>(bytes));
-        // A copied element costs about as much as 8 multiply-adds.
-        parallel_for(
-            (panels + kPanels - 1) / kPanels, 8.0 * area(k, n), [&](index_t i) {
-                kernels.pack_panels({b, step, transposed, k, n, i * kPanels,
-                                     std::min((i + 1) * kPanels, panels), packed});
-            });
-        packed_ = packed;
+    }
+
+    // w.T of a packed w (n_in, n_out).
+    void transpose(const T* packed_w, index_t n_in, index_t n_out) {
+        const auto& kernels = kernel_table().kernels<T>();
+        packed_ = take(packed_size<T>(n_out, n_in));
+        share_panels<T>(n_out, n_in, [&](index_t begin, index_t end) {
+            kernels.transpose_panels({packed_w, n_in, n_out, begin, end, packed_});
+        });
     }
 
   private:
@@ -138,7 +148,8 @@ class PackedOperand {
         return space;
     }
 
-    T* take(std::size_t bytes) {
+    T* take(index_t size) {
+        const auto bytes = static_cast<std::size_t>(size) * sizeof(T);
         space_ = std::exchange(idle(), Space{});
         if (space_.bytes < bytes) {
             space_ = Space{};
@@ -148,10 +159,24 @@ class PackedOperand {
     }
 
     Space space_;
-    const T* packed_ = nullptr;
+    T* packed_ = nullptr;
 };
 
 }  // namespace
+
+template <class T>
+index_t packed_size(index_t k, index_t n) {
+    const index_t cols = kernel_table().kernels<T>().tile_cols;
+    return k * ((n + cols - 1) / cols * cols);
+}
+
+template <class T>
+void pack(const T* b, index_t step, bool transposed, index_t k, index_t n, T* packed) {
+    const auto& kernels = kernel_table().kernels<T>();
+    share_panels<T>(k, n, [&](index_t begin, index_t end) {
+        kernels.pack_panels({b, step, transposed, k, n, begin, end, packed});
+    });
+}
 
 template <class T>
 void activate_elements(Activation activation, const T* z, T* a, index_t n) {
@@ -171,14 +196,14 @@ void activate_elements(Activation activation, const T* z, T* a, index_t n) {
 template <class T>
 void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
                    Activation activation, MatrixView<T> a, MatrixView<T> derivative,
-                   const Progress* progress) {
+                   const Progress* progress, const T* packed_w) {
     const auto& kernels = kernel_table().kernels<T>();
     const double work = area(a.rows, a.cols) *
                         (static_cast<double>(x.cols) + activation_cost<T>(activation));
     const index_t block = rows_of_block(kernels, a.rows, work);
     PackedOperand<T> packed;
-    if (block < a.rows) {
-        packed.pack(kernels, w.data, w.stride, false, x.cols, a.cols, a.rows);
+    if (packed_w == nullptr && block < a.rows) {
+        packed.pack(w.data, w.stride, false, x.cols, a.cols, a.rows);
     }
     share_rows(a.rows, block, work, progress, [&](index_t begin, index_t rows) {
         T* d = derivative.data;
@@ -190,19 +215,22 @@ void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
                          {d == nullptr ? d : d + begin * derivative.stride, rows,
                           derivative.cols, derivative.stride},
                          thread_workspace<T>(),
-                         packed.data()});
+                         packed_w != nullptr ? packed_w : packed.data()});
     });
 }
 
 template <class T>
 void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
-                          MatrixView<T> dx, const T* factor, const Progress* progress) {
+                          MatrixView<T> dx, const T* factor, const Progress* progress,
+                          const T* packed_w) {
     const auto& kernels = kernel_table().kernels<T>();
     const double work = area(dx.rows, dx.cols) * static_cast<double>(dz.cols + 1);
     const index_t block = rows_of_block(kernels, dx.rows, work);
     PackedOperand<T> packed;
-    if (block < dx.rows) {
-        packed.pack(kernels, w.data, w.stride, true, dz.cols, dx.cols, dx.rows);
+    if (packed_w != nullptr) {
+        packed.transpose(packed_w, dx.cols, dz.cols);
+    } else if (block < dx.rows) {
+        packed.pack(w.data, w.stride, true, dz.cols, dx.cols, dx.rows);
     }
     share_rows(dx.rows, block, work, progress, [&](index_t begin, index_t rows) {
         kernels.input_gradient({rows_of(dz, begin, rows), w, rows_of(dx, begin, rows),
@@ -213,28 +241,57 @@ void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
 
 template <class T>
 void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
-                           bool accumulate, T* w, T lr, const Progress* progress) {
+                           bool accumulate, T* w, T lr, const Progress* progress,
+                           T* packed_w) {
     const auto& kernels = kernel_table().kernels<T>();
     const index_t n_in = x.cols;
     const index_t n_out = dz.cols;
     const double work = area(n_in, n_out) * static_cast<double>(x.rows + 1);
     const index_t block = rows_of_block(kernels, n_in, work);
     PackedOperand<T> packed;
-    if (block < n_in) {
-        packed.pack(kernels, dz.data, dz.stride, false, x.rows, n_out, n_in);
+    if (block < n_in || packed_w != nullptr) {
+        packed.pack(dz.data, dz.stride, false, x.rows, n_out, n_in);
     }
-    share_rows(n_in, block, work, progress, [&](index_t begin, index_t rows) {
+    const auto args_at = [&](index_t begin, index_t rows) -> WeightGradientArgs<T> {
         const auto at = [&](T* matrix) {
             return matrix == nullptr ? matrix : matrix + begin * n_out;
         };
-        kernels.weight_gradient({{x.data + begin, x.rows, rows, x.stride},
-                                 dz,
-                                 at(dw),
-                                 accumulate,
-                                 thread_workspace<T>(),
-                                 packed.data(),
-                                 at(w),
-                                 lr});
+        return {{x.data + begin, x.rows, rows, x.stride},
+                dz,
+                at(dw),
+                accumulate,
+                thread_workspace<T>(),
+                packed.data(),
+                at(w),
+                lr};
+    };
+    if (packed_w == nullptr) {
+        share_rows(n_in, block, work, progress, [&](index_t begin, index_t rows) {
+            kernels.weight_gradient(args_at(begin, rows));
+        });
+        return;
+    }
+    // In each block of depth of w pieces of their own, all about as large.
+    const index_t step = kernels.tile_cols;
+    const index_t depths = depth_blocks(n_in);
+    const index_t depth = depth_begin(n_in, 1);
+    const index_t pieces = (depth + block - 1) / block;
+    const index_t piece = (depth / kernels.tile_rows + pieces - 1) / pieces;
+    parallel_for(depths * pieces, work, [&](index_t i) {
+        const index_t first = depth_begin(n_in, i / pieces);
+        const index_t last = depth_begin(n_in, i / pieces + 1);
+        const index_t begin = first + i % pieces * piece * kernels.tile_rows;
+        const index_t end = i % pieces == pieces - 1
+                                ? last
+                                : std::min(last, begin + piece * kernels.tile_rows);
+        if (begin >= end) {
+            return;
+        }
+        WeightGradientArgs<T> args = args_at(begin, end - begin);
+        args.w = packed_w + first * packed_size<T>(1, n_out) + (begin - first) * step;
+        args.w_step = step;
+        args.w_panel = (last - first) * step;
+        kernels.weight_gradient(args);
     });
 }
 
@@ -298,18 +355,21 @@ void gradient_descent(MatrixView<T> param, MatrixView<const T> grad, T lr) {
 }
 
 #define SIGLIN_INSTANTIATE(T)                                                          \
+    template index_t packed_size<T>(index_t, index_t);                                 \
+    template void pack<T>(const T*, index_t, bool, index_t, index_t, T*);              \
     template void activate_elements<T>(Activation, const T*, T*, index_t);             \
     template void layer_forward<T>(MatrixView<const T>, MatrixView<const T>, const T*, \
                                    Activation, MatrixView<T>, MatrixView<T>,           \
-                                   const Progress*);                                   \
+                                   const Progress*, const T*);                         \
     template void pre_activation_gradient<T>(Activation, MatrixView<const T>,          \
                                              MatrixView<const T>, MatrixView<const T>, \
                                              T*);                                      \
     template void multiply<T>(MatrixView<const T>, MatrixView<const T>, T*);           \
     template void layer_input_gradient<T>(MatrixView<const T>, MatrixView<const T>,    \
-                                          MatrixView<T>, const T*, const Progress*);   \
+                                          MatrixView<T>, const T*, const Progress*,    \
+                                          const T*);                                   \
     template void layer_weight_gradient<T>(MatrixView<const T>, MatrixView<const T>,   \
-                                           T*, bool, T*, T, const Progress*);          \
+                                           T*, bool, T*, T, const Progress*, T*);      \
     template void layer_backward<T>(MatrixView<const T>, MatrixView<const T>,          \
                                     const T*, MatrixView<T>, T*, T*);                  \
     template void gradient_descent<T>(MatrixView<T>, MatrixView<const T>, T);

@@ -18,23 +18,37 @@ void activate_elements(Activation activation, const T* z, T* a, index_t n);
 // a result has the same bits however its rows are shared, so the cuts may follow the
 // number of threads.
 
+// Where w is given packed as well, that is read instead.
+
 // a = activation(x @ w + b), and its derivative if derivative.data is given.
 template <class T>
 void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
                    Activation activation, MatrixView<T> a, MatrixView<T> derivative,
-                   const Progress* progress = nullptr);
+                   const Progress* progress = nullptr, const T* packed_w = nullptr);
 
 // dx = (dz @ w.T) * factor; factor may be null, else it and dx are contiguous.
 template <class T>
 void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
                           MatrixView<T> dx, const T* factor,
-                          const Progress* progress = nullptr);
+                          const Progress* progress = nullptr,
+                          const T* packed_w = nullptr);
 
-// dw = x.T @ dz, or added to dw. With w, w -= lr * (that): see WeightGradientArgs.
+// dw = x.T @ dz, or added to dw. With w, or with it packed, w -= lr * (that): see
+// WeightGradientArgs.
 template <class T>
 void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
                            bool accumulate, T* w, T lr,
-                           const Progress* progress = nullptr);
+                           const Progress* progress = nullptr, T* packed_w = nullptr);
+
+// What pack_panels leaves of b (k, n): its size in elements, and the work shared. A
+// packed operand takes at most so many: beyond, the copy would be as good as a second
+// network in memory, and blocks pack what they need, piece by piece.
+template <class T>
+inline constexpr index_t kMostPacked = 64 * 1024 * 1024 / sizeof(T);
+template <class T>
+index_t packed_size(index_t k, index_t n);
+template <class T>
+void pack(const T* b, index_t step, bool transposed, index_t k, index_t n, T* packed);
 
 // dz = da * activation'(z), or from a where z.data is null. dz is contiguous.
 template <class T>

@@ -155,6 +155,7 @@ template <class T>
 NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows)
     : plan_(plan),
       small_(plan.is_small()),
+      packed_(plan.layers, rows),
       block_(std::min(plan.block_rows(sizeof(T)), std::max<index_t>(rows, 1))),
       multiply_adds_per_row_(plan.multiply_adds_per_row()) {
     if (rows <= block_ || plan.is_wide(sizeof(T))) {
@@ -273,7 +274,7 @@ void NetworkRunner<T>::forward(const BlockArrays<T>& block, const T* params,
         layer_forward<T>(
             input, {weights(params, l), layer.n_in, layer.n_out, layer.n_out},
             bias(params, l), f, {block.a[l], x.rows, layer.n_out, layer.n_out},
-            {d, x.rows, layer.n_out, layer.n_out}, progress);
+            {d, x.rows, layer.n_out, layer.n_out}, progress, packed_.layer(l));
         input = {block.a[l], x.rows, layer.n_out, layer.n_out};
     }
 }
@@ -391,7 +392,8 @@ void NetworkRunner<T>::input_gradient(const BlockArrays<T>& block, const T* para
         {block.dz[l], rows, layer.n_out, layer.n_out},
         {weights(params, l), layer.n_in, layer.n_out, layer.n_out},
         {block.dz[l - 1], rows, layer.n_in, layer.n_in},
-        is_linear(plan_.layers[l - 1].activation) ? nullptr : block.d[l - 1], progress);
+        is_linear(plan_.layers[l - 1].activation) ? nullptr : block.d[l - 1], progress,
+        packed_.layer(l));
 }
 
 // dw and db of layer l, added up or, with a descent, subtracted from w and b.
@@ -409,7 +411,8 @@ void NetworkRunner<T>::parameter_gradients(const BlockArrays<T>& block,
     const MatrixView<const T> dz = {block.dz[l], rows, layer.n_out, layer.n_out};
     layer_weight_gradient<T>(input, dz, grads + layer.w, accumulate,
                              descent == nullptr ? nullptr : descent->params + layer.w,
-                             descent == nullptr ? T(0) : descent->lr, progress);
+                             descent == nullptr ? T(0) : descent->lr, progress,
+                             descent == nullptr ? nullptr : packed_.layer(l));
     if (layer.b >= 0) {
         kernel_table().kernels<T>().column_sums(dz, grads + layer.b, accumulate);
         if (descent != nullptr) {
@@ -662,11 +665,17 @@ double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
                                                 scale, accumulate, nullptr, nullptr);
                           });
     } else {
+        if (batch.rows > block_) {
+            descent = nullptr;
+        }
+        if (descent != nullptr) {
+            packed_.load(params);
+        }
         for (index_t begin = 0; begin < batch.rows; begin += block_) {
             const index_t rows = std::min(block_, batch.rows - begin);
-            total += block_loss(
-                arrays_, params, grads, take_block(arrays_, batch, begin, rows), scale,
-                begin > 0, &progress, rows == batch.rows ? descent : nullptr);
+            total += block_loss(arrays_, params, grads,
+                                take_block(arrays_, batch, begin, rows), scale,
+                                begin > 0, &progress, descent);
         }
     }
     return total / static_cast<double>(batch.rows);

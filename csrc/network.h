@@ -8,6 +8,7 @@
 #include "buffer.h"
 #include "kernel_table.h"
 #include "layer.h"
+#include "packed_weights.h"
 #include "step_bound.h"
 
 namespace siglin {
@@ -113,6 +114,9 @@ class NetworkRunner {
     double loss(const T* params, T* grads, const Batch<T>& batch,
                 const Progress& progress, Descent<T>* descent = nullptr);
 
+    // After calls with a descent parameters may be out of date: brings them up to date.
+    void settle(T* params) { packed_.settle(params); }
+
   private:
     const T* weights(const T* params, std::size_t l) const;
     const T* bias(const T* params, std::size_t l) const;
@@ -160,6 +164,7 @@ class NetworkRunner {
 
     const NetworkPlan& plan_;
     bool small_;
+    PackedWeights<T> packed_;
     index_t block_;
     double multiply_adds_per_row_;
     Buffer<T> space_;

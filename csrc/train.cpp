@@ -160,8 +160,11 @@ class FitLoop {
           hooks(hooks_),
           rows(rows_),
           poll([this] {
-              hooked = true;  // a signal's handler has run, perhaps
-              return hooks.interrupted && hooks.interrupted();
+              if (!hooks.interrupted) {
+                  return false;
+              }
+              before_hook();  // a signal's handler may run
+              return hooks.interrupted();
           }),
           report_(hooks_.min_interval) {}
 
@@ -189,8 +192,8 @@ class FitLoop {
         ++batches_;
         ++result.steps;
         if (hooks.every > 0 && result.steps % hooks.every == 0) {
+            before_hook();
             hooks.on_step(result.epochs + 1, result.steps, loss);
-            hooked = true;
         }
     }
 
@@ -202,7 +205,7 @@ class FitLoop {
         if (hooks.on_epoch && result.reason != StopReason::diverged) {
             const double work = static_cast<double>(rows) * work_per_row;
             if (!running() || hooks.min_interval <= 0 || report_.due(work)) {
-                hooked = true;
+                before_hook();
                 if (hooks.on_epoch(result.epochs, result.steps, result.loss.back()) &&
                     !stopped) {
                     stop(StopReason::callback);
@@ -230,12 +233,32 @@ class FitLoop {
     InterruptPoll poll;
     FitResult result;
     bool stopped = false;
-    bool hooked = false;  // a hook has run: the parameters may be others
+    bool hooked = false;           // a hook has run: the parameters may be others
+    std::function<void()> settle;  // brings the parameters up to date
 
   private:
+    void before_hook() {
+        hooked = true;
+        if (settle) {
+            settle();
+        }
+    }
+
     Pacer report_;
     double total_ = 0;  // of the epoch's losses so far
     index_t batches_ = 0;
+};
+
+// Settles the parameters at the end of a fit, whatever ends it.
+class Settled {
+  public:
+    explicit Settled(const std::function<void()>& settle) : settle_(settle) {}
+    ~Settled() { settle_(); }
+    Settled(const Settled&) = delete;
+    Settled& operator=(const Settled&) = delete;
+
+  private:
+    const std::function<void()>& settle_;
 };
 
 // Plain gradient descent row by row in a small network, many steps to a kernel call.
@@ -450,6 +473,8 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
                               heed_hooks();
                               return stepper.bound();
                           }};
+    loop.settle = [&] { runner.settle(params); };
+    const Settled settled(loop.settle);
     const Progress progress = [&](double multiply_adds) {
         loop.poll.charge(multiply_adds);
     };
@@ -487,6 +512,7 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
             if (descent.done) {
                 stepper.count_step();
             } else if (std::isfinite(loss)) {
+                loop.settle();
                 heed_hooks();
                 norm2 = stepper.step();
             }

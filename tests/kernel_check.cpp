@@ -137,6 +137,55 @@ std::vector<T> packed(const Kernels<T>& kernels, const T* b, index_t step,
     return to;
 }
 
+// Packed weights: the way back, their transpose, and a descent in two pieces of each
+// block of depth; after holds w after it. (The last elements of w are no weights.)
+template <class T>
+void check_packed_weights(const Kernels<T>& kernels, MatrixView<const T> x,
+                          MatrixView<const T> dz, const std::vector<T>& w,
+                          const std::vector<T>& after, T* workspace) {
+    const index_t k = x.cols;
+    const index_t n = dz.cols;
+    const index_t padded =
+        (n + kernels.tile_cols - 1) / kernels.tile_cols * kernels.tile_cols;
+    auto panels = packed(kernels, w.data(), n, false, k, n);
+    std::vector<T> back(w.size(), T(7));
+    kernels.unpack_panels({panels.data(), k, n, back.data()});
+    expect(std::equal(back.begin(), back.begin() + k * n, w.begin()), "unpacked", k, n);
+
+    const auto expected = packed(kernels, w.data(), n, true, n, k);
+    std::vector<T> transposed(expected.size());
+    const index_t count = (k + kernels.tile_cols - 1) / kernels.tile_cols;
+    kernels.transpose_panels(
+        {panels.data(), k, n, count / 3, count, transposed.data()});
+    kernels.transpose_panels({panels.data(), k, n, 0, count / 3, transposed.data()});
+    expect(transposed == expected, "packed, transposed", k, n);
+
+    std::vector<T> sums(static_cast<std::size_t>(k * n));
+    for (index_t d = 0; d < depth_blocks(k); ++d) {
+        const index_t first = depth_begin(k, d);
+        const index_t last = depth_begin(k, d + 1);
+        const index_t tiles = (last - first) / kernels.tile_rows / 2;
+        const index_t middle = first + tiles * kernels.tile_rows;
+        for (const auto& [begin, end] :
+             {std::pair{first, middle}, std::pair{middle, last}}) {
+            kernels.weight_gradient(
+                {{x.data + begin, x.rows, end - begin, x.stride},
+                 dz,
+                 sums.data() + begin * n,
+                 false,
+                 workspace,
+                 nullptr,
+                 panels.data() + first * padded + (begin - first) * kernels.tile_cols,
+                 T(0.5),
+                 kernels.tile_cols,
+                 (last - first) * kernels.tile_cols});
+        }
+    }
+    kernels.unpack_panels({panels.data(), k, n, back.data()});
+    expect(std::equal(back.begin(), back.begin() + k * n, after.begin()),
+           "descent, packed", k, n);
+}
+
 template <class T>
 void check_layer(const Kernels<T>& kernels, T* workspace, index_t m, index_t k,
                  index_t n) {
@@ -229,6 +278,10 @@ void check_layer(const Kernels<T>& kernels, T* workspace, index_t m, index_t k,
             ok = ok && descended[i] == w[i] - T(0.5) * dw[i];
         }
         expect(ok, "descent", m, k, n);
+        if (n > 0 && k > 0 && m > 0 && !accumulate) {
+            check_packed_weights(kernels, {x.data(), m, k, k}, {dz.data(), m, n, n}, w,
+                                 descended, workspace);
+        }
         if (n > 0) {
             const auto transposed = packed(kernels, w.data(), n, true, n, k);
             std::vector<T> again = dx;

@@ -15,7 +15,10 @@ from test_update import make, multiply_add
 
 Array = npt.NDArray[Any]
 
-DEPTH = 384  # gemm.h's kDepth: chains longer than this are cut into equal parts
+# kernel_table.h's kDepth and kDepthUnit: longer chains are cut into parts of so many
+# whole units, as equal as can be.
+DEPTH = 384
+DEPTH_UNIT = 96
 
 # Each crosses a border: of a vector (4, 8, 16), of tiles of 6 and 12 rows and of 8, 16
 # and 32 columns, of blocks of depth, of packing, of blocks of 512 and 1024 columns.
@@ -60,12 +63,14 @@ def chains(target: str, x: Array, w: Array, b: Array | None) -> Array:
     """Return x @ w + b of one column w as gemm.h orders it."""
     k = x.shape[1]
     parts = -(-k // DEPTH)
+    units = -(-k // DEPTH_UNIT)
+    begins = [units * part // parts * DEPTH_UNIT for part in range(parts)] + [k]
     total = np.zeros(len(x), x.dtype)
     if b is not None:
         total += b
     for part in range(parts):
         chain = total if part == 0 else np.zeros_like(total)
-        for p in range(k * part // parts, k * (part + 1) // parts):
+        for p in range(begins[part], begins[part + 1]):
             chain = multiply_add(target, x[:, p], w[p], chain)
         total = chain if part == 0 else total + chain
     return total

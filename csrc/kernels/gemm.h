@@ -55,6 +55,10 @@ struct Product {
     // only written between blocks of depth, and may be null where there is one.
     T* w = nullptr;
     T lr = 0;
+    index_t w_row = 0;    // as c_row
+    index_t w_panel = 0;  // from one tile of columns to the next
+
+    bool w_is_packed() const { return w_row != c_row && w != nullptr; }
 };
 
 // What a tile does with its sums.
@@ -74,6 +78,7 @@ struct TileArgs {
     const T* bias;
     Finish finish;
     T* w;
+    index_t w_row;
     T lr;
     Lanes<T> lanes;
 };
@@ -105,11 +110,12 @@ void tile(const TileArgs<T>& args) {
     // The tile's place in a c or w that is not in L2 arrives while the sums are made
     // (1024-cube, float32: 80 % of the peak without, 87 % with).
     T* const to = finish >= Finish::descend ? args.w : c;
+    const index_t to_row = finish >= Finish::descend ? args.w_row : c_row;
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 16
         for (int v = 0; v < kVecs; v += 64 / kVecBytes) {
-            __builtin_prefetch(to + i * c_row + v * L, 1);
+            __builtin_prefetch(to + i * to_row + v * L, 1);
         }
     }
     Vec<T> acc[kRows][kVecs];
@@ -151,22 +157,23 @@ void tile(const TileArgs<T>& args) {
         for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 16
             for (int v = 0; v < kVecs; ++v) {
-                visit(i * c_row, v, acc[i][v]);
+                visit(i, v, acc[i][v]);
             }
         }
     };
     if (finish == Finish::add || finish == Finish::add_and_descend) {
-        for_each_vec([&](index_t row, int v, Vec<T>& sums)
-                         SIGLIN_LAMBDA_INLINE { sums = load_vec(c + row, v) + sums; });
+        for_each_vec([&](int i, int v, Vec<T>& sums) SIGLIN_LAMBDA_INLINE {
+            sums = load_vec(c + i * c_row, v) + sums;
+        });
     }
     if (finish >= Finish::descend) {
         const Vec<T> minus_lr = broadcast(-args.lr);
-        for_each_vec([&](index_t row, int v, Vec<T>& sums) SIGLIN_LAMBDA_INLINE {
-            sums = fma(minus_lr, sums, load_vec(to + row, v));
+        for_each_vec([&](int i, int v, Vec<T>& sums) SIGLIN_LAMBDA_INLINE {
+            sums = fma(minus_lr, sums, load_vec(to + i * to_row, v));
         });
     }
-    for_each_vec([&](index_t row, int v, Vec<T>& sums)
-                     SIGLIN_LAMBDA_INLINE { store_vec(to + row, v, sums); });
+    for_each_vec([&](int i, int v, Vec<T>& sums)
+                     SIGLIN_LAMBDA_INLINE { store_vec(to + i * to_row, v, sums); });
 }
 
 template <class T>
@@ -335,6 +342,7 @@ struct Block {
     const T* b;
     index_t b_step;
     index_t b_panel;  // from one tile of columns to the next
+    index_t w_panel;
 };
 
 template <class T>
@@ -346,24 +354,26 @@ void multiply_block(const Block<T>& block, const TileArgs<T>& start, index_t m,
     args.a_step = block.a_step;
     args.b = block.b;
     args.b_step = block.b_step;
+    T* w = start.w;
     for (index_t j = 0; j < n; j += W) {
         const index_t cols = n - j < W ? n - j : W;
         const TileFunction<T>* tiles = tiles_for<T>(cols);
         args.lanes = first_lanes<T>(cols % kLanes<T>);
         args.a = block.a;
         args.c = advance(start.c, j);
-        args.w = advance(start.w, j);
+        args.w = w;
         index_t i = 0;
         for (; i + kTileRows <= m; i += kTileRows) {
             tiles[kTileRows - 1](args);
             args.a += block.a_panel;
             args.c = advance(args.c, kTileRows * args.c_row);
-            args.w = advance(args.w, kTileRows * args.c_row);
+            args.w = advance(args.w, kTileRows * args.w_row);
         }
         if (i < m) {
             tiles[m - i - 1](args);
         }
         args.b += block.b_panel;
+        w = advance(w, block.w_panel);
         args.bias = args.bias == nullptr ? nullptr : args.bias + W;
     }
 }
@@ -371,9 +381,9 @@ void multiply_block(const Block<T>& block, const TileArgs<T>& start, index_t m,
 // What the tiles of block d of the depth do with their sums, and whether they start
 // from the bias.
 template <class T>
-Finish finish_of(const Product<T>& q, index_t d, index_t depth_blocks) {
+Finish finish_of(const Product<T>& q, index_t d, index_t blocks) {
     const bool add = d > 0 || q.accumulate;
-    if (q.w != nullptr && d == depth_blocks - 1) {
+    if (q.w != nullptr && d == blocks - 1) {
         return add ? Finish::add_and_descend : Finish::descend;
     }
     return add ? Finish::add : Finish::store;
@@ -442,7 +452,7 @@ void multiply_row(const Product<T>& q) {
         tile<T, 1, 1, true>, tile<T, 1, 2, true>, tile<T, 1, 3, true>,
         tile<T, 1, 4, true>, tile<T, 1, 5, true>, tile<T, 1, 6, true>,
         tile<T, 1, 7, true>, tile<T, 1, 8, true>};
-    const index_t depth_blocks = (q.k + kDepth - 1) / kDepth;
+    const index_t blocks = depth_blocks(q.k);
     for (index_t j = 0; j < q.n; j += kMostVecs * L) {
         const index_t cols = q.n - j < kMostVecs * L ? q.n - j : kMostVecs * L;
         const TileFunction<T>* tiles = cols % L == 0 ? whole : masked;
@@ -453,16 +463,14 @@ void multiply_row(const Product<T>& q) {
         args.w = advance(q.w, j);
         args.lr = q.lr;
         args.lanes = first_lanes<T>(cols % L);
-        index_t p = 0;
-        for (index_t d = 0; d < depth_blocks; ++d) {
-            const index_t end = q.k * (d + 1) / depth_blocks;
-            args.k = end - p;
+        for (index_t d = 0; d < blocks; ++d) {
+            const index_t p = depth_begin(q.k, d);
+            args.k = depth_begin(q.k, d + 1) - p;
             args.a = q.a + p * q.a_step;
             args.b = q.b + p * q.b_step + j;
-            args.finish = finish_of(q, d, depth_blocks);
+            args.finish = finish_of(q, d, blocks);
             args.bias = has_bias(q, d) ? q.bias + j : nullptr;
             tiles[(cols + L - 1) / L - 1](args);
-            p = end;
         }
     }
 }
@@ -552,7 +560,8 @@ void multiply(const Product<T>& q, T* workspace) {
     constexpr index_t kLimit =
         kSmallProduct;  // of each first: the product might overflow
     if (q.m <= kLimit && q.n <= kLimit && q.k <= kLimit &&
-        q.m * q.n * q.k <= kSmallProduct && q.k > 0 && q.packed == nullptr) {
+        q.m * q.n * q.k <= kSmallProduct && q.k > 0 && q.packed == nullptr &&
+        !q.w_is_packed()) {
         multiply_small(q);
         return;
     }
@@ -563,9 +572,9 @@ void multiply(const Product<T>& q, T* workspace) {
         return;
     }
     constexpr index_t W = kTileCols<T>;
-    const index_t depth_blocks = (q.k + kDepth - 1) / kDepth;
+    const index_t blocks = depth_blocks(q.k);
     const bool transposed = q.b_transposed && !(q.k == 1 && q.b_step == 1);
-    if (q.packed == nullptr && !transposed) {
+    if (q.packed == nullptr && !transposed && !q.w_is_packed()) {
         if (q.k == 1 && q.bias == nullptr) {
             multiply_step(q);
             return;
@@ -587,13 +596,12 @@ void multiply(const Product<T>& q, T* workspace) {
     const index_t padded_cols = (q.n + W - 1) / W * W;
     for (index_t j = 0; j < q.n; j += block_cols) {
         const index_t n = q.n - j < block_cols ? q.n - j : block_cols;
-        index_t p = 0;
-        for (index_t d = 0; d < depth_blocks; ++d) {
-            const index_t end = q.k * (d + 1) / depth_blocks;
-            const index_t k = end - p;
+        for (index_t d = 0; d < blocks; ++d) {
+            const index_t p = depth_begin(q.k, d);
+            const index_t k = depth_begin(q.k, d + 1) - p;
             Block<T> block = {
                 q.a + p * q.a_step,     q.a_row,  q.a_step, kTileRows * q.a_row,
-                q.b + p * q.b_step + j, q.b_step, W};
+                q.b + p * q.b_step + j, q.b_step, W,        q.w_panel};
             if (q.packed != nullptr) {
                 block.b = q.packed + p * padded_cols + j * k;
             } else if (packs_b && transposed) {
@@ -611,7 +619,8 @@ void multiply(const Product<T>& q, T* workspace) {
             args.k = k;
             args.c_row = q.c_row;
             args.bias = has_bias(q, d) ? q.bias + j : nullptr;
-            args.finish = finish_of(q, d, depth_blocks);
+            args.finish = finish_of(q, d, blocks);
+            args.w_row = q.w_row;
             args.lr = q.lr;
             for (index_t i = 0; i < q.m; i += block_rows) {
                 const index_t m = q.m - i < block_rows ? q.m - i : block_rows;
@@ -625,10 +634,9 @@ void multiply(const Product<T>& q, T* workspace) {
                     part.a_panel = k * kTileRows;
                 }
                 args.c = advance(q.c, i * q.c_row + j);
-                args.w = advance(q.w, i * q.c_row + j);
+                args.w = advance(q.w, i * q.w_row + j / W * q.w_panel);
                 multiply_block(part, args, m, n);
             }
-            p = end;
         }
     }
 }
@@ -638,21 +646,62 @@ void multiply(const Product<T>& q, T* workspace) {
 template <class T>
 void pack_panels(const PackArgs<T>& args) {
     constexpr index_t W = kTileCols<T>;
-    const index_t depth_blocks = (args.k + kDepth - 1) / kDepth;
     const index_t padded_cols = (args.n + W - 1) / W * W;
     const index_t j = args.begin * W;
     const index_t last = args.end * W < args.n ? args.end * W : args.n;
-    index_t p = 0;
-    for (index_t d = 0; d < depth_blocks; ++d) {
-        const index_t end = args.k * (d + 1) / depth_blocks;
-        const index_t k = end - p;
+    for (index_t d = 0; d < depth_blocks(args.k); ++d) {
+        const index_t p = depth_begin(args.k, d);
+        const index_t k = depth_begin(args.k, d + 1) - p;
         T* to = args.packed + p * padded_cols + j * k;
         if (args.transposed) {
             pack_b_transposed(args.b + j * args.step + p, args.step, k, last - j, to);
         } else {
             pack_b(args.b + p * args.step + j, args.step, k, last - j, to);
         }
-        p = end;
+    }
+}
+
+template <class T>
+void unpack_panels(const UnpackArgs<T>& args) {
+    constexpr index_t W = kTileCols<T>;
+    const index_t n = args.n_out;
+    const T* from = args.packed;
+    for (index_t d = 0; d < depth_blocks(args.n_in); ++d) {
+        const index_t end = depth_begin(args.n_in, d + 1);
+        for (index_t j = 0; j < n; j += W) {
+            const index_t cols = n - j < W ? n - j : W;
+            for (index_t i = depth_begin(args.n_in, d); i < end; ++i, from += W) {
+                __builtin_memcpy(args.w + i * n + j, from,
+                                 static_cast<std::size_t>(cols) * sizeof(T));
+            }
+        }
+    }
+}
+
+template <class T>
+void transpose_panels(const TransposeArgs<T>& args) {
+    constexpr index_t W = kTileCols<T>;
+    const index_t padded_out = (args.n_out + W - 1) / W * W;
+    const index_t padded_in = (args.n_in + W - 1) / W * W;
+    for (index_t first = args.begin * W; first < args.end * W; first += W) {
+        // A panel of inputs lies in one block of depth of w, as W divides the unit.
+        index_t d = 0;
+        while (depth_begin(args.n_in, d + 1) <= first) {
+            ++d;
+        }
+        const index_t begin = depth_begin(args.n_in, d);
+        const index_t rows = depth_begin(args.n_in, d + 1) - begin;
+        const index_t inputs = args.n_in - first < W ? args.n_in - first : W;
+        for (index_t block = 0; block < depth_blocks(args.n_out); ++block) {
+            const index_t p = depth_begin(args.n_out, block);
+            const index_t k = depth_begin(args.n_out, block + 1) - p;
+            T* to = args.transposed + p * padded_in + first * k;
+            for (index_t q = 0; q < k; q += W) {  // panel by panel of w
+                const T* from = args.packed + begin * padded_out + (p + q) * rows +
+                                (first - begin) * W;
+                pack_b_transposed(from, W, k - q < W ? k - q : W, inputs, to + q * W);
+            }
+        }
     }
 }
 

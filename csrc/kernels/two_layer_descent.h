@@ -6,8 +6,6 @@
 // sigmoid is under way.
 #pragma once
 
-#include <algorithm>
-
 #include "../kernel_table.h"
 #include "elementary.h"
 #include "loss.h"
@@ -218,7 +216,7 @@ class TwoLayerDescent {
         }
         c_ = c[0];
         for (int j = 0; j < L; ++j) {
-            reach_ = std::max(reach_, reach[j]);
+            reach_ = reach[j] > reach_ ? reach[j] : reach_;
         }
     }
 

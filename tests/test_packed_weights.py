@@ -1,0 +1,89 @@
+"""Wide layers keep their weights packed over a fit: nobody can tell."""
+
+import numpy as np
+import pytest
+
+import siglin
+from helpers import assert_same_bits
+
+# Layers that are packed (more than 16 kB of weights) and others; sizes that no tile and
+# no block of depth divides, and one that both do.
+SIZES = [[130, 64, 70, 1], [500, 33, 390], [384, 64, 3], [9, 800, 2], [4200, 1]]
+ROWS = 50  # more than four tiles of any target
+
+
+def make_data(sizes, rows, dtype, rng):
+    x = rng.normal(size=(rows, sizes[0])).astype(dtype)
+    return x, rng.uniform(size=(rows, sizes[-1])).astype(dtype)
+
+
+def make_network(sizes, dtype):
+    activation = ["tanh", "relu", "sigmoid"][: len(sizes) - 2]
+    return siglin.Network(sizes, activation=activation, dtype=dtype, seed=1)
+
+
+def step_by_step(net, x, t, epochs):
+    """Do what fit does, by steps that pack nothing; yield after every epoch."""
+    for _ in range(epochs):
+        for begin in range(0, len(x), ROWS):
+            rows = slice(begin, begin + ROWS)
+            net.loss_and_grads(x[rows], t[rows])
+            net.update(0.05)
+        yield net.params
+
+
+SETTINGS = {"lr": 0.05, "batch_size": ROWS, "shuffle": False}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_steps_have_the_bits_of_single_ones(sizes, threads, target, dtype, rng):
+    x, t = make_data(sizes, 3 * ROWS + 1, dtype, rng)  # and a last batch of one row
+    net, by_hand = make_network(sizes, dtype), make_network(sizes, dtype)
+    with siglin.num_threads(threads):
+        net.fit(x, t, epochs=3, **SETTINGS)
+    *_, expected = step_by_step(by_hand, x, t, 3)
+    assert_same_bits(net.params, expected)
+
+
+@pytest.mark.parametrize("sizes", SIZES[:3], ids=str)
+def test_callbacks_see_and_write_the_parameters(sizes, dtype, rng):
+    x, t = make_data(sizes, 2 * ROWS, dtype, rng)
+    net, by_hand = make_network(sizes, dtype), make_network(sizes, dtype)
+    steps = step_by_step(by_hand, x, t, 5)
+
+    def look(state):
+        assert_same_bits(state.params, next(steps))
+        if state.epoch == 3:
+            net.params *= 0.5
+            by_hand.params *= 0.5
+
+    net.fit(x, t, epochs=5, callback=look, **SETTINGS)
+    assert_same_bits(net.params, by_hand.params)
+
+
+def test_an_exception_leaves_whole_steps(rng):
+    sizes = SIZES[0]
+    x, t = make_data(sizes, 2 * ROWS, np.float64, rng)
+    net, by_hand = make_network(sizes, np.float64), make_network(sizes, np.float64)
+
+    def stop(state):
+        if state.epoch == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(x, t, epochs=9, callback=stop, **SETTINGS)
+    *_, expected = step_by_step(by_hand, x, t, 4)
+    assert_same_bits(net.params, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_divergence_keeps_the_last_finite_weights(dtype, rng):
+    sizes = [130, 64, 70, 1]
+    x, t = make_data(sizes, 2 * ROWS, dtype, rng)
+    net = siglin.Network(
+        sizes, activation="relu", loss="squared_error", dtype=dtype, seed=1
+    )
+    with pytest.raises(siglin.DivergenceError):
+        net.fit(x, t, lr=10.0, epochs=99, batch_size=ROWS)
+    assert np.isfinite(net.params).all()
