@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(siglin.__file__).parent
 
 FUNCTIONS = ["sigmoid", "forward", "backward", "backward_update", "update"]
-MODELS = ["Dense", "Network", "Neuron", "Perceptron"]
+MODELS = ["Dense", "Network", "Neuron", "Perceptron", "load"]
 RESULTS = ["Gradients", "History"]
 OPTIMIZERS = ["GradientDescent", "Momentum", "Nesterov", "Adam"]
 ERRORS = ["SiglinError", "ShapeError", "DTypeError", "ModelFormatError"]
@@ -29,7 +29,8 @@ ABOUT = ["reference", "targets", "target", "build_info", "self_test"]
 PUBLIC = [*FUNCTIONS, *MODELS, *RESULTS, *OPTIMIZERS, *ERRORS, *THREADS, *ABOUT]
 
 # Imported by what siglin only sometimes needs, or by its tests.
-HEAVY = ["matplotlib", "pandas", "scipy", "sklearn", "threadpoolctl", "tqdm"]
+HEAVY = ["matplotlib", "pandas", "safetensors", "scipy", "sklearn"]
+HEAVY += ["threadpoolctl", "tqdm"]
 
 CODE_LOADERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib"}
 CODE_LOADERS |= {"marshal", "shelve", "yaml"}

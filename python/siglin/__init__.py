@@ -38,6 +38,7 @@ from siglin.errors import (
     ShapeError,
     SiglinError,
 )
+from siglin.files import load
 from siglin.functions import (
     Gradients,
     backward,
@@ -80,6 +81,7 @@ __all__ = [
     "build_info",
     "forward",
     "get_num_threads",
+    "load",
     "num_threads",
     "reference",
     "self_test",

@@ -104,7 +104,7 @@ def plan_network(
         output = OUTPUTS[loss] if output_activation is None else output_activation
         names.append(check_choice("Network", "output_activation", output, ACTIVATIONS))
         biases = [bias] * len(names)
-    _check_activations(names, loss)
+    check_activations(names, loss)
     return Plan(tuple(sizes), tuple(names), tuple(biases), loss), chosen, given
 
 
@@ -159,7 +159,7 @@ def _hidden_activations(activation: object, n_hidden: int) -> list[str]:
     return names
 
 
-def _check_activations(names: Sequence[str], loss: str) -> None:
+def check_activations(names: Sequence[str], loss: str) -> None:
     """Check that the activations go together with each other and with the loss."""
     if "softmax" in names[:-1]:
         raise ValueError('Network: "softmax" is for the output layer only')

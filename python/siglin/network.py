@@ -1,5 +1,6 @@
 """Network: layers one after the other over one vector of parameters; Neuron."""
 
+import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -305,6 +306,33 @@ class Network:
         network = type(self).__new__(type(self))
         network.__setstate__(state)
         return network
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+        """Write the network to a safetensors file, which `siglin.load` reads.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Usually ``something.safetensors``; no ending is added.
+        overwrite : bool, default True
+            Whether a file of that name may be replaced.
+
+        Raises
+        ------
+        ImportError, OSError, TypeError
+            As `siglin.files.save`, which says what the file holds.
+
+        Examples
+        --------
+        >>> import siglin
+        >>> siglin.Network([2, 1], seed=1).save("net.safetensors")
+        >>> siglin.load("net.safetensors")
+        Network([2, 1], activation=[], output_activation='sigmoid', loss='bce', \
+bias=True, dtype='float64')
+        """
+        from siglin.files import save  # noqa: PLC0415  it imports this module
+
+        save(self, path, overwrite=overwrite, stacklevel=3)
 
     # ---- prediction and loss ---------------------------------------------------------
 

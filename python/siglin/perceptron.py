@@ -1,5 +1,6 @@
 """Perceptron: a neuron with a step, and Rosenblatt's rule."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -133,6 +134,32 @@ class Perceptron:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._set_params(state["_params"])
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
+        """Write the perceptron to a safetensors file, which `siglin.load` reads.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Usually ``something.safetensors``; no ending is added.
+        overwrite : bool, default True
+            Whether a file of that name may be replaced.
+
+        Raises
+        ------
+        ImportError, OSError, TypeError
+            As `siglin.files.save`, which says what the file holds.
+
+        Examples
+        --------
+        >>> import siglin
+        >>> siglin.Perceptron(2).save("perceptron.safetensors")
+        >>> siglin.load("perceptron.safetensors")
+        Perceptron(2, bias=False, dtype='float64')
+        """
+        from siglin.files import save  # noqa: PLC0415  it imports this module
+
+        save(self, path, overwrite=overwrite, stacklevel=3)
 
     def predict(self, x: ArrayLike, *, out: AnyArray | None = None) -> Array:
         """Return 0 or 1 for each row of x.
