@@ -25,7 +25,7 @@ OPTIMIZERS = ["GradientDescent", "Momentum", "Nesterov", "Adam"]
 ERRORS = ["SiglinError", "ShapeError", "DTypeError", "ModelFormatError"]
 ERRORS += ["DivergenceError"]
 THREADS = ["set_num_threads", "get_num_threads", "num_threads"]
-ABOUT = ["reference", "targets", "target", "build_info", "self_test"]
+ABOUT = ["reference", "convert", "targets", "target", "build_info", "self_test"]
 PUBLIC = [*FUNCTIONS, *MODELS, *RESULTS, *OPTIMIZERS, *ERRORS, *THREADS, *ABOUT]
 
 # Imported by what siglin only sometimes needs, or by its tests.

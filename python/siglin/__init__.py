@@ -79,6 +79,7 @@ __all__ = [
     "backward",
     "backward_update",
     "build_info",
+    "convert",
     "forward",
     "get_num_threads",
     "load",
@@ -94,9 +95,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import `siglin.reference` when it is first asked for."""
-    if name == "reference":
+    """Import a part that not every program needs when it is first asked for."""
+    if name in ("convert", "reference"):
         import importlib  # noqa: PLC0415
 
-        return importlib.import_module("siglin.reference")
+        return importlib.import_module(f"siglin.{name}")
     raise AttributeError(f"module 'siglin' has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """What a network is to be: its sizes and activations, read from what the user passed."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from siglin._arrays import (
+    Array,
     DType,
     check_choice,
     check_dtype,
@@ -48,6 +50,27 @@ class Plan:
         count = sum((n_in + bias) * n_out for (n_in, n_out), bias in pairs)
         check_param_count("Network", count, dtype)
         return count
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every w and b by its name, in the order of the parameters."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for i, (pair, bias) in enumerate(
+            zip(pairwise(self.sizes), self.biases, strict=True)
+        ):
+            shapes[f"layers.{i}.w"] = pair
+            if bias:
+                shapes[f"layers.{i}.b"] = pair[1:]
+        return shapes
+
+    def views(self, params: Array) -> dict[str, Array]:
+        """Return every w and b by its name, as views of a vector of parameters."""
+        views: dict[str, Array] = {}
+        start = 0
+        for name, shape in self.shapes().items():
+            stop = start + math.prod(shape)
+            views[name] = params[start:stop].reshape(shape)
+            start = stop
+        return views
 
 
 def plan_network(

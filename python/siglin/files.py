@@ -49,7 +49,6 @@ from siglin.perceptron import Perceptron
 __all__ = ["load", "save"]
 
 Model: TypeAlias = Network | Perceptron
-Tensors: TypeAlias = dict[str, tuple[int, ...]]  # shapes by name
 
 FORMAT = 1
 KEY = "siglin"
@@ -142,8 +141,7 @@ def save(
         warnings.warn(msg, UserWarning, stacklevel=stacklevel)
     about = _describe(model, params)
     plan = _plan_of(about)
-    tensors = dict(zip(_shapes(plan), _views(plan, params), strict=True))
-    data: bytes = library.numpy.save(tensors, {KEY: _dump(about)})
+    data: bytes = library.numpy.save(plan.views(params), {KEY: _dump(about)})
     _write(place, data, overwrite)
 
 
@@ -336,7 +334,7 @@ def _load(
         plan = _plan_of(about)
         generator = _generator(about)
         dtype = _check_tensors(plan, about, shapes)
-        count = sum(math.prod(shape) for shape in _shapes(plan).values())
+        count = sum(math.prod(shape) for shape in plan.shapes().values())
         stored = status.st_size - len(start)
         if stored != count * dtype.itemsize:
             raise _Flaw(
@@ -352,7 +350,7 @@ def _load(
     except library.SafetensorError as error:
         raise _Flaw(f"no safetensors file: {_clip(str(error))}") from None
     params: Array = np.empty(count, dtype)
-    for view, tensor in zip(_views(plan, params), _shapes(plan), strict=True):
+    for tensor, view in plan.views(params).items():
         view[...] = tensors[tensor]
     if _checksum(about, params) != about["sha256"]:
         raise _Flaw("the weights or the architecture are not those that were saved")
@@ -468,35 +466,13 @@ def _plan_of(about: Mapping[str, Any]) -> Plan:
     return Plan(tuple(sizes), tuple(names), tuple(biases), loss)
 
 
-def _shapes(plan: Plan) -> Tensors:
-    """Return the names and shapes of the tensors, in the order of the parameters."""
-    shapes: Tensors = {}
-    for i, ((n_in, n_out), bias) in enumerate(
-        zip(pairwise(plan.sizes), plan.biases, strict=True)
-    ):
-        shapes[f"layers.{i}.w"] = n_in, n_out
-        if bias:
-            shapes[f"layers.{i}.b"] = (n_out,)
-    return shapes
-
-
-def _views(plan: Plan, params: Array) -> list[Array]:
-    """Return the tensors as views of the parameters."""
-    views, start = [], 0
-    for shape in _shapes(plan).values():
-        size = math.prod(shape)
-        views.append(params[start : start + size].reshape(shape))
-        start += size
-    return views
-
-
 def _check_tensors(
     plan: Plan, about: Mapping[str, Any], found: Mapping[str, Any]
 ) -> DType:
     """Return the dtype, once the header's tensors are those of the plan."""
     dtype = FLOAT32 if about["dtype"] == "float32" else FLOAT64
     code = f"F{8 * dtype.itemsize}"
-    shapes = _shapes(plan)
+    shapes = plan.shapes()
     for name in found.keys() - shapes.keys():
         raise _Flaw(f"a tensor {_short(name)} that the architecture does not have")
     for name, shape in shapes.items():
@@ -519,7 +495,7 @@ def _check_tensors(
 
 
 def _check_finite(plan: Plan, params: Array) -> None:
-    for name, view in zip(_shapes(plan), _views(plan, params), strict=True):
+    for name, view in plan.views(params).items():
         if not np.isfinite(view).all():
             raise _Flaw(
                 f"the tensor {name!r} contains NaN or infinity; "

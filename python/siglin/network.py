@@ -334,6 +334,66 @@ bias=True, dtype='float64')
 
         save(self, path, overwrite=overwrite, stacklevel=3)
 
+    def get_weights(self) -> list[Array]:
+        """Return copies of all weights and biases, as Keras' models do.
+
+        Returns
+        -------
+        list of ndarray
+            For each layer w, of shape (n_in, n_out), and b, of shape (n_out,), if it has
+            one. ``model.set_weights(net.get_weights())`` gives them to a Keras model of
+            as many Dense layers.
+
+        Examples
+        --------
+        >>> import siglin
+        >>> [array.shape for array in siglin.Network([2, 3, 1]).get_weights()]
+        [(2, 3), (3,), (3, 1), (1,)]
+        """
+        return list(self._plan.views(self._gate.snapshot()).values())
+
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
+        """Copy weights and biases from a list such as `get_weights` returns.
+
+        Parameters
+        ----------
+        weights : sequence of array_like
+            For each layer w, of shape (n_in, n_out), and b, of shape (n_out,), if it has
+            one; ``net.set_weights(model.get_weights())`` takes them from a Keras model of
+            as many Dense layers.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            If an array has another shape, or is of the other float dtype (Keras' are
+            float32, as a network is with ``dtype="float32"``).
+        TypeError, ValueError
+            If there are more or fewer arrays, or one is not made of numbers. Nothing is
+            changed then.
+
+        Examples
+        --------
+        >>> import siglin
+        >>> net = siglin.Network([2, 1])
+        >>> net.set_weights([[[1], [2]], [-1]])
+        >>> net.params
+        array([ 1.,  2., -1.])
+        """
+        shapes = self._plan.shapes()
+        if len(weights) != len(shapes):
+            msg = (
+                f"set_weights: weights must be {len(shapes)} arrays "
+                f"({', '.join(shapes)}), got {len(weights)}"
+            )
+            raise ValueError(msg)
+        params = np.empty_like(self._params)
+        for i, (name, view) in enumerate(self._plan.views(params).items()):
+            given = f"weights[{i}]"
+            array = normalise("set_weights", {given: weights[i]}, self.dtype)[given]
+            check_shape("set_weights", given, array, view.shape, f" as {name}")
+            view[...] = array
+        self._params[...] = params
+
     # ---- prediction and loss ---------------------------------------------------------
 
     def predict(self, x: ArrayLike, *, out: AnyArray | None = None) -> Array:
