@@ -1,22 +1,29 @@
 """Diagrams of neurons and networks: circles in columns, joined by lines."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
+
+from siglin._drawing import (
+    DOTS,
+    EDGE,
+    GRADIENT,
+    HIDDEN,
+    INPUT,
+    OUTPUT,
+    RADIUS,
+    VALUE,
+    Point,
+    draw_column,
+    draw_line,
+    draw_unit,
+    set_canvas,
+)
 
 from .worked_example import V, Values, W, X
 
-Point: TypeAlias = tuple[float, float]
-
 INCHES = 0.85
-RADIUS = 0.55
-EDGE = "#8a8a8a"
-INPUT, HIDDEN, OUTPUT = "#dce9f5", "#fdebd0", "#dff0d8"
-VALUE, GRADIENT = "#1f4e9c", "#b03020"
-DOTS = "⋮"
 
 
 def worked_example_diagram(values: Values, target: int) -> Figure:
@@ -44,21 +51,21 @@ def worked_example_diagram(values: Values, target: int) -> Figure:
     along = {(0, 0): 0.5, (0, 1): 0.3, (0, 2): 0.75}
     along |= {(1, 0): 0.75, (1, 1): 0.3, (1, 2): 0.5}
     for (i, j), share in along.items():
-        _line(ax, inputs[i], hidden[j])
+        draw_line(ax, inputs[i], hidden[j])
         place = _between(inputs[i], hidden[j], share)
         _value_and_gradient(ax, place, W[i, j], values["dJ/dW"][i, j])
     for j, unit in enumerate(hidden):
-        _line(ax, unit, output)
+        draw_line(ax, unit, output)
         place = _between(unit, output, 0.5)
         _value_and_gradient(ax, place, V[j, 0], values["dJ/dV"][j, 0])
 
     for i, (place, side) in enumerate(zip(inputs, (1, -1), strict=True)):
-        _unit(ax, place, f"$x_{i + 1}$", INPUT, f"{X[0, i]:g}")
+        draw_unit(ax, place, f"$x_{i + 1}$", INPUT, f"{X[0, i]:g}")
         _gradient(ax, place, side, f"x_{i + 1}", values["dJ/dx"][0, i])
     for j, (place, side) in enumerate(zip(hidden, (1, 1, -1), strict=True)):
-        _unit(ax, place, f"$h_{j + 1}$", HIDDEN, f"{values['h'][0, j]:.5f}")
+        draw_unit(ax, place, f"$h_{j + 1}$", HIDDEN, f"{values['h'][0, j]:.5f}")
         _gradient(ax, place, side, f"h_{j + 1}", values["dJ/dh"][0, j])
-    _unit(ax, output, "$y$", OUTPUT, f"{values['y'][0, 0]:.5f}")
+    draw_unit(ax, output, "$y$", OUTPUT, f"{values['y'][0, 0]:.5f}")
     _gradient(ax, output, 1, "y", values["dJ/dy"][0, 0])
     ax.text(8.0, -0.9, f"$J$ = {float(values['J']):.6f}", ha="center", va="center")
 
@@ -76,8 +83,8 @@ def layer_diagram() -> Figure:
     Figure
     """
     figure, ax = _canvas(x_limits=(-1.2, 8.6), y_limits=(-4.5, 3.1))
-    inputs = _column(ax, 0.0, ("$x_1$", "$x_2$", DOTS, "$x_n$"), INPUT)
-    units = _column(ax, 4.6, ("$\\sigma$", "$\\sigma$", DOTS, "$\\sigma$"), HIDDEN)
+    inputs = draw_column(ax, 0.0, ("$x_1$", "$x_2$", DOTS, "$x_n$"), INPUT)
+    units = draw_column(ax, 4.6, ("$\\sigma$", "$\\sigma$", DOTS, "$\\sigma$"), HIDDEN)
     _join(ax, inputs, units)
     for (x, y), name in zip(units, ("$a_1$", "$a_2$", "$a_p$"), strict=True):
         ax.annotate(
@@ -107,10 +114,10 @@ def network_diagram() -> Figure:
     """
     figure, ax = _canvas(x_limits=(-1.3, 12.8), y_limits=(-5.2, 3.9))
     columns = [
-        _column(ax, 0.0, ("$x_1$", "$x_2$", DOTS, "$x_n$"), INPUT),
-        _column(ax, 3.6, (*3 * ["$\\sigma$"], DOTS, "$\\sigma$"), HIDDEN),
-        _column(ax, 7.9, (*2 * ["$\\sigma$"], DOTS, "$\\sigma$"), HIDDEN),
-        _column(ax, 11.5, ("$y$",), OUTPUT),
+        draw_column(ax, 0.0, ("$x_1$", "$x_2$", DOTS, "$x_n$"), INPUT),
+        draw_column(ax, 3.6, (*3 * ["$\\sigma$"], DOTS, "$\\sigma$"), HIDDEN),
+        draw_column(ax, 7.9, (*2 * ["$\\sigma$"], DOTS, "$\\sigma$"), HIDDEN),
+        draw_column(ax, 11.5, ("$y$",), OUTPUT),
     ]
     _join(ax, columns[0], columns[1])
     _join(ax, columns[2], columns[3])
@@ -134,47 +141,14 @@ def _canvas(*, x_limits: Point, y_limits: Point) -> tuple[Figure, Axes]:
         figsize=(INCHES * width, INCHES * height + 0.4), layout="constrained"
     )
     ax = figure.add_subplot()
-    ax.set_xlim(*x_limits)
-    ax.set_ylim(*y_limits)
-    ax.set_aspect("equal")
-    ax.set_axis_off()
+    set_canvas(ax, x_limits, y_limits)
     return figure, ax
-
-
-def _column(ax: Axes, x: float, labels: Sequence[str], colour: str) -> list[Point]:
-    """Draw one layer's units under each other; return the centres of the circles."""
-    top = 0.75 * (len(labels) - 1)
-    centres = []
-    for i, label in enumerate(labels):
-        place = (x, top - 1.5 * i)
-        if label == DOTS:
-            ax.text(*place, DOTS, ha="center", va="center", fontsize=20)
-        else:
-            _unit(ax, place, label, colour)
-            centres.append(place)
-    return centres
 
 
 def _join(ax: Axes, sources: Sequence[Point], ends: Sequence[Point]) -> None:
     for source in sources:
         for end in ends:
-            _line(ax, source, end)
-
-
-def _line(ax: Axes, source: Point, end: Point) -> None:
-    ax.plot(
-        [source[0], end[0]], [source[1], end[1]], color=EDGE, linewidth=1.0, zorder=1
-    )
-
-
-def _unit(ax: Axes, place: Point, name: str, colour: str, value: str = "") -> None:
-    """Draw a circle with a name in it, and under the name its value if it has one."""
-    ax.add_patch(Circle(place, RADIUS, facecolor=colour, edgecolor="black", zorder=2))
-    x, y = place
-    lift = 0.14 if value else 0.0
-    ax.text(x, y + lift, name, ha="center", va="center", zorder=3)
-    if value:
-        ax.text(x, y - lift, value, color=VALUE, ha="center", va="center", fontsize=9.5)
+            draw_line(ax, source, end)
 
 
 def _between(source: Point, end: Point, share: float) -> Point:

@@ -7,14 +7,15 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from siglin import plot
+from siglin._drawing import draw_classes, draw_halves
+
 from .diagrams import layer_diagram, network_diagram, worked_example_diagram
 from .iris_neuron import grid_axes, iris_rows
 from .sanity_run import STEPS, Descent
-from .small_examples import activation_values
 from .worked_example import Values
 
 DOTS_PER_INCH = 150
-SETOSA, REST = "#1f77b4", "#d9701a"
 
 
 def write_pictures(
@@ -77,8 +78,6 @@ def activations_picture() -> Figure:
         Four axes, one curve each.
     """
     figure = Figure(figsize=(9, 6.5), layout="constrained")
-    # An even number of points, so that the step's jump lies between two of them.
-    z = np.linspace(-5, 5, 1000)
     titles = {
         "step": "step: 1 if $z > 0$, else 0",
         "sigmoid": r"sigmoid: $1 / (1 + e^{-z})$",
@@ -87,13 +86,10 @@ def activations_picture() -> Figure:
     }
     all_axes = figure.subplots(2, 2, sharex=True).flat
     for ax, (name, title) in zip(all_axes, titles.items(), strict=True):
-        ax.plot(z, activation_values(z, name), linewidth=2)
+        plot.activation(name, derivative=False, ax=ax)
         ax.set_title(title)
-        ax.set_xlim(-5, 5)
-        ax.grid(alpha=0.3)
-        ax.set_ylabel("activation")
-        if ax.get_subplotspec().is_last_row():
-            ax.set_xlabel("$z$")
+        if not ax.get_subplotspec().is_last_row():
+            ax.set_xlabel("")
     return figure
 
 
@@ -116,29 +112,14 @@ def iris_picture(
     figure = Figure(figsize=(8.5, 6.5), layout="constrained")
     ax = figure.add_subplot()
     lengths, widths = grid_axes()
-    ax.contourf(
-        lengths, widths, scores, levels=[0, 0.5, 1], colors=[SETOSA, REST], alpha=0.15
-    )
+    draw_halves(ax, lengths, widths, scores)
     # The score is 0.5 where theta . (length, width, 1) = 0: here solved for the length
     # at the plane's lowest and highest width.
     ends = widths[[0, -1]]
     at_length = -(theta[1] * ends + theta[2]) / theta[0]
     ax.plot(at_length, ends, color="black", linewidth=1.5, label="score 0.5")
     x, t = iris_rows()
-    for value, name, colour, marker in (
-        (0, "setosa", SETOSA, "o"),
-        (1, "versicolor or virginica", REST, "^"),
-    ):
-        rows = x[t == value]
-        ax.scatter(
-            rows[:, 0],
-            rows[:, 1],
-            color=colour,
-            marker=marker,
-            edgecolor="black",
-            linewidth=0.5,
-            label=name,
-        )
+    draw_classes(ax, x[:, :2], t.astype(np.intp), ["setosa", "versicolor or virginica"])
     ax.set_xlim(lengths[0], lengths[-1])
     ax.set_ylim(widths[0], widths[-1])
     ax.set_xlabel("sepal length (cm)")
