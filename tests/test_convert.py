@@ -444,6 +444,42 @@ def test_a_module_of_another_kind_is_left_alone(torch):
         to_torch(siglin.Dense(2, 1))
 
 
+@pytest.mark.parametrize("optimizer", ["gd", "momentum", "nesterov", "adam"])
+@pytest.mark.parametrize("loss", ["bce", "cross_entropy", "squared_error"])
+def test_from_the_same_weights_pytorch_takes_the_same_steps(x, loss, optimizer):
+    torch = pytest.importorskip("torch")
+    n_out = 3
+    net = siglin.Network([4, 5, n_out], activation="tanh", loss=loss, seed=1)
+    module = to_torch(net, logits=True)
+    t = np.eye(n_out)[np.arange(30) % n_out]
+    criterion, factor = {  # torch's mean is over the outputs too
+        "bce": (torch.nn.BCEWithLogitsLoss(), n_out),
+        "cross_entropy": (torch.nn.CrossEntropyLoss(), 1),
+        "squared_error": (torch.nn.MSELoss(), n_out / 2),
+    }[loss]
+    make = {
+        "gd": torch.optim.SGD,
+        "momentum": lambda *args, **lr: torch.optim.SGD(*args, **lr, momentum=0.9),
+        "nesterov": lambda *args, **lr: torch.optim.SGD(
+            *args, **lr, momentum=0.9, nesterov=True
+        ),
+        "adam": torch.optim.Adam,
+    }[optimizer]
+    steps = make(module.parameters(), lr=0.05)
+    losses = []
+    for _ in range(20):
+        steps.zero_grad()
+        value = factor * criterion(module(torch.from_numpy(x)), torch.from_numpy(t))
+        value.backward()
+        losses.append(value.item())
+        steps.step()
+    history = net.fit(x, t, lr=0.05, epochs=20, optimizer=optimizer)
+    np.testing.assert_allclose(history.loss, losses, rtol=1e-10)
+    np.testing.assert_allclose(
+        net.params, from_torch(module, loss=loss).params, rtol=1e-8, atol=1e-10
+    )
+
+
 def test_the_random_numbers_of_pytorch_are_not_touched():
     torch = pytest.importorskip("torch")
     before = torch.get_rng_state()

@@ -1,7 +1,10 @@
 """siglin.plot: what the pictures show, and the axes that they are drawn in."""
 
+import re
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 import matplotlib as mpl
+import matplotlib.image
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -478,3 +482,23 @@ def test_confusion_without_scikit_learn_names_the_extra(ax, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
     with pytest.raises(ImportError, match=r"pip install \"siglin\[sklearn\]\""):
         plot.confusion(siglin.Neuron(2), XOR, [0, 0, 0, 1], ax=ax)
+
+
+# The gallery.
+
+
+def test_the_gallery_is_what_readme_shows(tmp_path):
+    pytest.importorskip("sklearn")
+    root = Path(__file__).resolve().parents[1]
+    script = runpy.run_path(str(root / "bench" / "gallery.py"))
+    script["main"](tmp_path)
+    drawn = sorted(path.name for path in tmp_path.iterdir())
+    kept = root / "bench" / "gallery"
+    assert sorted(path.name for path in kept.iterdir()) == drawn
+    for name in drawn:  # of the same size; fonts may differ from one machine to another
+        now, then = (mpl.image.imread(folder / name) for folder in (tmp_path, kept))
+        assert now.shape == then.shape
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"\]\(bench/gallery/(\w+\.png)\)", readme)
+    assert shown
+    assert set(shown) <= set(drawn)
