@@ -180,7 +180,7 @@ def _checksum(about: Mapping[str, Any], params: Array) -> str:
 
     described = {name: about[name] for name in about if name != "sha256"}
     digest = hashlib.sha256(_dump(described).encode())
-    digest.update(params.tobytes())
+    digest.update(params.data)
     return digest.hexdigest()
 
 
@@ -341,17 +341,7 @@ def _load(
                 f"{stored} bytes of weights, the architecture has {count} parameters "
                 f"of {dtype}"
             )
-        # Not mapped into memory: whoever shortens the file then would end this process.
-        data = start + file.read(stored)
-    if len(data) != status.st_size:
-        raise _Flaw("it changed while it was read")
-    try:
-        tensors: dict[str, Array] = library.numpy.load(data)
-    except library.SafetensorError as error:
-        raise _Flaw(f"no safetensors file: {_clip(str(error))}") from None
-    params: Array = np.empty(count, dtype)
-    for tensor, view in plan.views(params).items():
-        view[...] = tensors[tensor]
+        params = _read_params(library, file, start, status.st_size, plan, dtype)
     if _checksum(about, params) != about["sha256"]:
         raise _Flaw("the weights or the architecture are not those that were saved")
     if not allow_nonfinite:
@@ -381,6 +371,31 @@ def _read_start(file: BufferedReader, size: int) -> bytes:
     if len(header) != header_size:
         raise _Flaw("it changed while it was read")
     return length + header
+
+
+def _read_params(
+    library: ModuleType,
+    file: BufferedReader,
+    start: bytes,
+    size: int,
+    plan: Plan,
+    dtype: DType,
+) -> Array:
+    """Return the parameters, of a file whose header fits its size."""
+    # Not mapped into memory: whoever shortens the file then would end this process.
+    file.seek(0)
+    data = file.read(size)
+    if len(data) != size or not data.startswith(start):
+        raise _Flaw("it changed while it was read")
+    try:
+        tensors: dict[str, Array] = library.numpy.load(data)
+    except library.SafetensorError as error:
+        raise _Flaw(f"no safetensors file: {_clip(str(error))}") from None
+    del data
+    params: Array = np.empty(plan.n_params(dtype), dtype)
+    for name, view in plan.views(params).items():
+        view[...] = tensors[name]
+    return params
 
 
 def _read_header(header: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
