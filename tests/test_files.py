@@ -283,6 +283,10 @@ EDITS = {
         "output layer only",
     ),
     "neuron": (change("about", "kind", "Neuron"), "a Neuron is one sigmoid unit"),
+    "deep neuron": (
+        lambda _, about: about.update(kind="Neuron", activations=["sigmoid"] * 2),
+        "a Neuron is one sigmoid unit",
+    ),
     "half": (change("about", "dtype", "float16"), "dtype must be one of"),
     "other dtype": (
         change("about", "dtype", "float64"),
@@ -480,7 +484,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(path, monkeypatch, chan
     def check_and_change(*arguments):
         result = check(*arguments)
         if change == "shorter":
-            os.truncate(path, 1000)
+            os.truncate(path, path.stat().st_size - 8)
         else:
             with path.open("r+b") as file:
                 file.seek(100)

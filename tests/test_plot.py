@@ -273,6 +273,12 @@ def test_weights_of_each_unit_are_an_image_in_a_mosaic(ax, n_out):
     assert len(ax.figure.axes) == 1
 
 
+def test_a_mosaic_leaves_few_places_empty(ax):
+    for n_out, rows, cols in ((10, 2, 5), (16, 4, 4), (3, 1, 3), (7, 2, 4)):
+        plot.weights(np.ones((4, n_out)), shape=(2, 2), colorbar=False, ax=ax)
+        assert ax.images[-1].get_array().shape == (3 * rows - 1, 3 * cols - 1)
+
+
 def test_weights_of_every_kind_of_model(ax):
     perceptron = siglin.Perceptron(3, bias=True)
     perceptron.params = [1, 2, 3, 4]
@@ -411,6 +417,8 @@ def test_a_class_that_never_wins_has_no_region(ax):
     other = Figure().subplots()
     plot.decision_boundary(one_sided, XOR, [1, 1, 1, 1], ax=other)
     render(other)
+    lines = [c for c in other.collections if getattr(c, "filled", True) is False]
+    assert not any(len(path.vertices) for line in lines for path in line.get_paths())
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -464,6 +472,14 @@ def test_confusion_counts_what_was_taken_for_what(ax):
     plot.confusion(linear_network(), x, [0, 1, 1, 1, 1, 2], names=list("abc"), ax=ax)
     assert [text.get_text() for text in ax.texts] == list("100121001")
     assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "c"]
+
+
+def test_one_output_stands_for_class_1_from_one_half_on(ax):
+    pytest.importorskip("sklearn")
+    neuron = siglin.Neuron(1)
+    neuron.theta = [1.0]
+    plot.confusion(neuron, [[-0.01], [0.0], [0.01]], [0, 0, 1], ax=ax)
+    assert [text.get_text() for text in ax.texts] == ["1", "1", "0", "1"]
 
 
 def test_confusion_of_labels_one_hot_and_shares(ax):

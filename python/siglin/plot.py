@@ -677,8 +677,7 @@ def _draw_plane(ax: "Axes", model: Network | Perceptron, points: AnyArray) -> No
     if outputs.shape[1] == 1:
         scores = outputs.reshape(GRID, GRID)
         _drawing.draw_halves(ax, xs, ys, scores)
-        if scores.min() < 0.5 < scores.max():
-            ax.contour(xs, ys, scores, levels=[0.5], colors="black", linewidths=1)
+        ax.contour(xs, ys, scores, levels=[0.5], colors="black", linewidths=1)
         return
     for k, colour in enumerate(_drawing.class_colours(outputs.shape[1])):
         # By how much a class leads: smooth, where the number of the class jumps.
@@ -688,8 +687,7 @@ def _draw_plane(ax: "Axes", model: Network | Perceptron, points: AnyArray) -> No
             levels = [0, lead.max() * (1 + 1e-9)]
             options: dict[str, Any] = {"alpha": _drawing.REGION_ALPHA}
             ax.contourf(xs, ys, lead, levels=levels, colors=[colour], **options)
-        if lead.min() < 0 < lead.max():
-            ax.contour(xs, ys, lead, levels=[0], colors="black", linewidths=0.7)
+        ax.contour(xs, ys, lead, levels=[0], colors="black", linewidths=0.7)
 
 
 def _draw_classifier(ax: "Axes", model: Any, x: ArrayLike, n_classes: int) -> None:
