@@ -49,8 +49,10 @@ struct InputGradientArgs {
 
 // dw = x.T @ dz, or with accumulate dw += x.T @ dz. With w, w -= lr * (that), and dw,
 // whose contents are then undefined, may be null unless it is accumulated or the batch
-// is deeper than kDepth. dw (n_in, n_out) is contiguous; the same of w, or it is of one
-// block of depth of w packed, its rows w_step apart and the panels w_panel.
+// is deeper than kDepth. dw (n_in, n_out) is contiguous. The rows of w are w_step apart
+// (0: n_out); with w_panel they are of one block of depth of w packed, so far from
+// panel to panel. Where w_step is whole vectors, what is past n_out may be written with
+// what was there, if that is 0.
 template <class T>
 struct WeightGradientArgs {
     MatrixView<const T> x;
@@ -61,8 +63,8 @@ struct WeightGradientArgs {
     const T* packed = nullptr;  // dz as pack_panels leaves it, or null
     T* w = nullptr;
     T lr = 0;
-    index_t w_step = 0;  // 0: not packed
-    index_t w_panel = 0;
+    index_t w_step = 0;
+    index_t w_panel = 0;  // 0 or tile_cols: not packed
 };
 
 // The chain of multiply-adds of a product is cut into blocks of at most kDepth, about
@@ -115,6 +117,23 @@ struct TransposeArgs {
     index_t begin;
     index_t end;
     T* transposed;
+};
+
+// What one row does to a layer, w -= lr * outer(x, dz), and what the next finds there,
+// next_z = next_x @ w + b, in one pass over w: the bits of weight_gradient and forward.
+// The rows of w are whole vectors, zeros past n_out; b (n_out) or null.
+template <class T>
+struct StepAndForwardArgs {
+    const T* x;
+    const T* dz;
+    T lr;
+    T* w;
+    index_t w_step;
+    index_t n_in;
+    index_t n_out;
+    const T* next_x;
+    const T* b;
+    T* next_z;
 };
 
 // Returns the sum of the loss over rows and outputs; z becomes scale * dloss/dz if

@@ -241,8 +241,8 @@ void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
 
 template <class T>
 void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
-                           bool accumulate, T* w, T lr, const Progress* progress,
-                           T* packed_w) {
+                           bool accumulate, MatrixView<T> w, T lr,
+                           const Progress* progress, T* packed_w) {
     const auto& kernels = kernel_table().kernels<T>();
     const index_t n_in = x.cols;
     const index_t n_out = dz.cols;
@@ -252,18 +252,18 @@ void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
     if (block < n_in || packed_w != nullptr) {
         packed.pack(dz.data, dz.stride, false, x.rows, n_out, n_in);
     }
+    const index_t step = kernels.tile_cols;
     const auto args_at = [&](index_t begin, index_t rows) -> WeightGradientArgs<T> {
-        const auto at = [&](T* matrix) {
-            return matrix == nullptr ? matrix : matrix + begin * n_out;
-        };
         return {{x.data + begin, x.rows, rows, x.stride},
                 dz,
-                at(dw),
+                dw == nullptr ? dw : dw + begin * n_out,
                 accumulate,
                 thread_workspace<T>(),
                 packed.data(),
-                at(w),
-                lr};
+                w.data == nullptr ? w.data : w.data + begin * w.stride,
+                lr,
+                w.stride,
+                step};
     };
     if (packed_w == nullptr) {
         share_rows(n_in, block, work, progress, [&](index_t begin, index_t rows) {
@@ -272,7 +272,6 @@ void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
         return;
     }
     // In each block of depth of w pieces of their own, all about as large.
-    const index_t step = kernels.tile_cols;
     const index_t depths = depth_blocks(n_in);
     const index_t depth = depth_begin(n_in, 1);
     const index_t pieces = (depth + block - 1) / block;
@@ -333,7 +332,7 @@ void layer_backward(MatrixView<const T> x, MatrixView<const T> w, const T* dz,
     if (dx.data != nullptr) {
         layer_input_gradient<T>(dz_view, w, dx, nullptr);
     }
-    layer_weight_gradient<T>(x, dz_view, dw, false, nullptr, T(0));
+    layer_weight_gradient<T>(x, dz_view, dw, false, {}, T(0));
     if (db != nullptr) {
         kernel_table().kernels<T>().column_sums(dz_view, db, false);
     }
@@ -369,7 +368,8 @@ void gradient_descent(MatrixView<T> param, MatrixView<const T> grad, T lr) {
                                           MatrixView<T>, const T*, const Progress*,    \
                                           const T*);                                   \
     template void layer_weight_gradient<T>(MatrixView<const T>, MatrixView<const T>,   \
-                                           T*, bool, T*, T, const Progress*, T*);      \
+                                           T*, bool, MatrixView<T>, T,                 \
+                                           const Progress*, T*);                       \
     template void layer_backward<T>(MatrixView<const T>, MatrixView<const T>,          \
                                     const T*, MatrixView<T>, T*, T*);                  \
     template void gradient_descent<T>(MatrixView<T>, MatrixView<const T>, T);

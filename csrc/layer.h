@@ -33,11 +33,11 @@ void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
                           const Progress* progress = nullptr,
                           const T* packed_w = nullptr);
 
-// dw = x.T @ dz, or added to dw. With w, or with it packed, w -= lr * (that): see
+// dw = x.T @ dz, or added to dw. With w.data, or with w packed, w -= lr * (that): see
 // WeightGradientArgs.
 template <class T>
 void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
-                           bool accumulate, T* w, T lr,
+                           bool accumulate, MatrixView<T> w, T lr,
                            const Progress* progress = nullptr, T* packed_w = nullptr);
 
 // What pack_panels leaves of b (k, n): its size in elements, and the work shared. A

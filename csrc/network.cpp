@@ -161,6 +161,9 @@ NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows)
     if (rows <= block_ || plan.is_wide(sizeof(T))) {
         space_ = Buffer<T>(space_of_block());
         arrays_ = arrays(space_.data());
+        if (rows == 1) {
+            next_z_ = Buffer<T>(plan.layers[0].n_out);
+        }
     }
     // Each path has blocks of its own, and a loss without its gradient takes the plain
     // one: slots for the smallest.
@@ -220,8 +223,9 @@ BlockArrays<T> NetworkRunner<T>::thread_arrays() const {
 }
 
 template <class T>
-const T* NetworkRunner<T>::weights(const T* params, std::size_t l) const {
-    return params + plan_.layers[l].w;
+const T* NetworkRunner<T>::first_row(const Batch<T>& batch) {
+    const index_t row = batch.order == nullptr ? 0 : batch.order[0];
+    return batch.x.data + row * batch.x.stride;
 }
 
 template <class T>
@@ -259,10 +263,11 @@ Batch<T> NetworkRunner<T>::take_block(const BlockArrays<T>& to, const Batch<T>& 
 }
 
 // Leaves every layer's output in block.a, and where training its derivative in block.d.
-// The last layer's output is the pre-activation where the loss starts from it.
+// The last layer's output is the pre-activation where the loss starts from it. first_z:
+// the first layer's pre-activations of one row, if they are known, or null.
 template <class T>
 void NetworkRunner<T>::forward(const BlockArrays<T>& block, const T* params,
-                               MatrixView<const T> x, bool training,
+                               MatrixView<const T> x, bool training, const T* first_z,
                                const Progress* progress) const {
     const std::size_t last = plan_.layers.size() - 1;
     MatrixView<const T> input = x;
@@ -271,10 +276,15 @@ void NetworkRunner<T>::forward(const BlockArrays<T>& block, const T* params,
         const bool logits = l == last && training && from_logits(plan_.loss);
         const Activation f = logits ? Activation::identity : layer.activation;
         T* d = training && !is_linear(f) ? block.d[l] : nullptr;
-        layer_forward<T>(
-            input, {weights(params, l), layer.n_in, layer.n_out, layer.n_out},
-            bias(params, l), f, {block.a[l], x.rows, layer.n_out, layer.n_out},
-            {d, x.rows, layer.n_out, layer.n_out}, progress, packed_.layer(l));
+        if (l == 0 && first_z != nullptr) {
+            kernel_table().kernels<T>().activate(f, first_z, block.a[l], d,
+                                                 layer.n_out);
+        } else {
+            layer_forward<T>(input, packed_.rows(l, params), bias(params, l), f,
+                             {block.a[l], x.rows, layer.n_out, layer.n_out},
+                             {d, x.rows, layer.n_out, layer.n_out}, progress,
+                             packed_.panels(l));
+        }
         input = {block.a[l], x.rows, layer.n_out, layer.n_out};
     }
 }
@@ -284,7 +294,7 @@ void NetworkRunner<T>::predict_block(const BlockArrays<T>& block, const T* param
                                      MatrixView<const T> x, MatrixView<T> out,
                                      const Progress* progress) const {
     const index_t n_out = plan_.n_out();
-    forward(block, params, x, false, progress);
+    forward(block, params, x, false, nullptr, progress);
     T* a = block.a.back();
     if (plan_.loss == Loss::cross_entropy) {
         kernel_table().kernels<T>().softmax(a, x.rows, n_out);
@@ -389,11 +399,10 @@ void NetworkRunner<T>::input_gradient(const BlockArrays<T>& block, const T* para
                                       const Progress* progress) const {
     const auto& layer = plan_.layers[l];
     layer_input_gradient<T>(
-        {block.dz[l], rows, layer.n_out, layer.n_out},
-        {weights(params, l), layer.n_in, layer.n_out, layer.n_out},
+        {block.dz[l], rows, layer.n_out, layer.n_out}, packed_.rows(l, params),
         {block.dz[l - 1], rows, layer.n_in, layer.n_in},
         is_linear(plan_.layers[l - 1].activation) ? nullptr : block.d[l - 1], progress,
-        packed_.layer(l));
+        packed_.panels(l));
 }
 
 // dw and db of layer l, added up or, with a descent, subtracted from w and b.
@@ -409,10 +418,6 @@ void NetworkRunner<T>::parameter_gradients(const BlockArrays<T>& block,
         l == 0 ? batch.x
                : MatrixView<const T>{block.a[l - 1], rows, layer.n_in, layer.n_in};
     const MatrixView<const T> dz = {block.dz[l], rows, layer.n_out, layer.n_out};
-    layer_weight_gradient<T>(input, dz, grads + layer.w, accumulate,
-                             descent == nullptr ? nullptr : descent->params + layer.w,
-                             descent == nullptr ? T(0) : descent->lr, progress,
-                             descent == nullptr ? nullptr : packed_.layer(l));
     if (layer.b >= 0) {
         kernel_table().kernels<T>().column_sums(dz, grads + layer.b, accumulate);
         if (descent != nullptr) {
@@ -421,6 +426,30 @@ void NetworkRunner<T>::parameter_gradients(const BlockArrays<T>& block,
                 {grads + layer.b, 1, layer.n_out, layer.n_out}, descent->lr);
         }
     }
+    if (l == 0 && descent != nullptr && goes_ahead(*descent)) {
+        const MatrixView<T> w = packed_.rows(l, descent->params);
+        kernel_table().kernels<T>().step_and_forward(
+            {input.data, dz.data, descent->lr, w.data, w.stride, layer.n_in,
+             layer.n_out, descent->next_x, bias(descent->params, l), next_z_.data()});
+        return;
+    }
+    layer_weight_gradient<T>(
+        input, dz, grads + layer.w, accumulate,
+        descent == nullptr ? MatrixView<T>{} : packed_.rows(l, descent->params),
+        descent == nullptr ? T(0) : descent->lr, progress,
+        descent == nullptr ? nullptr : packed_.panels(l));
+}
+
+// Whether the first layer's weights are read once for a step and the forward product of
+// the next: that many threads would share neither.
+template <class T>
+bool NetworkRunner<T>::goes_ahead(const Descent<T>& descent) const {
+    constexpr double kLeastShared = 4e5;
+    const RowLayer& layer = plan_.layers[0];
+    const double work =
+        static_cast<double>(layer.n_in) * static_cast<double>(layer.n_out);
+    return descent.next_x != nullptr && packed_.has_rows(0) &&
+           (num_threads() == 1 || work < kLeastShared);
 }
 
 // The whole step, backwards: a layer's weights are read for the layer below and
@@ -438,6 +467,7 @@ void NetworkRunner<T>::descend(const BlockArrays<T>& block, const Batch<T>& batc
         parameter_gradients(block, batch, l, grads, false, &descent, nullptr);
     }
     descent.bound().add(static_cast<double>(descent.lr) * most);
+    descent.ahead = goes_ahead(descent);
     descent.done = true;
 }
 
@@ -445,11 +475,12 @@ void NetworkRunner<T>::descend(const BlockArrays<T>& block, const Batch<T>& batc
 template <class T>
 double NetworkRunner<T>::block_loss(const BlockArrays<T>& block, const T* params,
                                     T* grads, const Batch<T>& batch, T scale,
-                                    bool accumulate, const Progress* progress,
+                                    bool accumulate, const T* first_z,
+                                    const Progress* progress,
                                     Descent<T>* descent) const {
     const auto& kernels = kernel_table().kernels<T>();
     const index_t rows = batch.rows;
-    forward(block, params, batch.x, true, progress);
+    forward(block, params, batch.x, true, first_z, progress);
     const T* derivative =
         is_linear(plan_.layers.back().activation) ? nullptr : block.d.back();
     const double loss =
@@ -656,18 +687,23 @@ double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
     const T scale = T(1) / static_cast<T>(batch.rows);
     double total = 0;
     if (space_.data() == nullptr) {
-        total =
-            sum_of_blocks(batch.rows, block_, grads, progress,
-                          [&](index_t begin, index_t rows, T* sums, bool accumulate) {
-                              const BlockArrays<T> arrays = thread_arrays();
-                              return block_loss(arrays, params, sums,
-                                                take_block(arrays, batch, begin, rows),
-                                                scale, accumulate, nullptr, nullptr);
-                          });
+        total = sum_of_blocks(
+            batch.rows, block_, grads, progress,
+            [&](index_t begin, index_t rows, T* sums, bool accumulate) {
+                const BlockArrays<T> arrays = thread_arrays();
+                return block_loss(arrays, params, sums,
+                                  take_block(arrays, batch, begin, rows), scale,
+                                  accumulate, nullptr, nullptr, nullptr);
+            });
     } else {
         if (batch.rows > block_) {
             descent = nullptr;
         }
+        const T* first_z = nullptr;
+        if (batch.rows == 1 && next_x_ != nullptr && next_x_ == first_row(batch)) {
+            first_z = next_z_.data();
+        }
+        next_x_ = nullptr;
         if (descent != nullptr) {
             packed_.load(params);
         }
@@ -675,7 +711,10 @@ double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
             const index_t rows = std::min(block_, batch.rows - begin);
             total += block_loss(arrays_, params, grads,
                                 take_block(arrays_, batch, begin, rows), scale,
-                                begin > 0, &progress, descent);
+                                begin > 0, first_z, &progress, descent);
+        }
+        if (descent != nullptr && descent->ahead) {
+            next_x_ = descent->next_x;
         }
     }
     return total / static_cast<double>(batch.rows);

@@ -71,9 +71,12 @@ struct Descent {
     // Says of the parameters before the step, and is told of the step, what keeps every
     // number finite. Asked before the first parameter changes.
     std::function<StepBound&()> bound;
-    bool done = false;  // whether the parameters are the new ones
-    std::vector<double> inputs =
-        {};  // the largest magnitudes of each layer's inputs, or 1
+    // Of steps with one row each: x of the next, or null.
+    const T* next_x = nullptr;
+    bool done = false;   // whether the parameters are the new ones
+    bool ahead = false;  // whether the first layer has seen next_x
+    // The largest magnitudes of each layer's inputs, or 1.
+    std::vector<double> inputs = {};
 };
 
 // The arrays of one block of rows.
@@ -115,10 +118,14 @@ class NetworkRunner {
                 const Progress& progress, Descent<T>* descent = nullptr);
 
     // After calls with a descent parameters may be out of date: brings them up to date.
-    void settle(T* params) { packed_.settle(params); }
+    void settle(T* params) {
+        packed_.settle(params);
+        next_x_ = nullptr;
+    }
 
   private:
-    const T* weights(const T* params, std::size_t l) const;
+    static const T* first_row(const Batch<T>& batch);
+    bool goes_ahead(const Descent<T>& descent) const;
     const T* bias(const T* params, std::size_t l) const;
     static index_t neuron_stride(index_t rows);
     void store_by_columns(const Batch<T>& batch);
@@ -132,12 +139,12 @@ class NetworkRunner {
     Batch<T> take_block(const BlockArrays<T>& to, const Batch<T>& batch, index_t begin,
                         index_t rows) const;
     void forward(const BlockArrays<T>& block, const T* params, MatrixView<const T> x,
-                 bool training, const Progress* progress) const;
+                 bool training, const T* first_z, const Progress* progress) const;
     void predict_block(const BlockArrays<T>& block, const T* params,
                        MatrixView<const T> x, MatrixView<T> out,
                        const Progress* progress) const;
     double block_loss(const BlockArrays<T>& block, const T* params, T* grads,
-                      const Batch<T>& rows, T scale, bool accumulate,
+                      const Batch<T>& rows, T scale, bool accumulate, const T* first_z,
                       const Progress* progress, Descent<T>* descent) const;
     template <class Run>
     void for_waves(index_t count, index_t rows_each, const Progress& progress,
@@ -165,6 +172,10 @@ class NetworkRunner {
     const NetworkPlan& plan_;
     bool small_;
     PackedWeights<T> packed_;
+    // A row, and the first layer's pre-activations of it: found by the step before it,
+    // which had the weights at hand.
+    const T* next_x_ = nullptr;
+    Buffer<T> next_z_;
     index_t block_;
     double multiply_adds_per_row_;
     Buffer<T> space_;

@@ -1,5 +1,7 @@
 #include "packed_weights.h"
 
+#include <algorithm>
+
 #include "dispatch.h"
 #include "layer.h"
 
@@ -9,16 +11,29 @@ template <class T>
 PackedWeights<T>::PackedWeights(const std::vector<RowLayer>& layers, index_t rows)
     : layers_(layers) {
     // What is packed anew comes from L2, what is kept from L3 where there is more:
-    // 784-128-10 takes 2 % less time with its weights kept, 784-512-256-10 (2.1 MB) a
+    // 784-128-10 takes 2 % less time with its panels kept, 784-512-256-10 (2.1 MB) a
     // little more.
     constexpr index_t kMost = 2 * 1024 * 1024 / sizeof(T);
+    constexpr index_t kLine = 64 / sizeof(T);
     const auto& kernels = kernel_table().kernels<T>();
     for (const RowLayer& layer : layers) {
-        const bool pays = 2 * layer.n_out >= kernels.tile_cols &&
-                          kernels.pack_b_pays(rows, layer.n_out, layer.n_in);
-        const index_t size = packed_size<T>(layer.n_in, layer.n_out);
-        starts_.push_back(pays && size <= kMost - size_ ? size_ : -1);
-        size_ += starts_.back() < 0 ? 0 : size;
+        Kind kind = Kind::params;
+        index_t size = 0;
+        if (2 * layer.n_out >= kernels.tile_cols &&
+            kernels.pack_b_pays(rows, layer.n_out, layer.n_in)) {
+            kind = Kind::panels;
+            size = packed_size<T>(layer.n_in, layer.n_out);
+        } else if (layer.n_out >= kLine) {
+            kind = Kind::rows;
+            size = layer.n_in * stride(layer);
+        }
+        if (size > kMost - size_) {
+            kind = Kind::params;
+            size = 0;
+        }
+        kinds_.push_back(kind);
+        starts_.push_back(size_);
+        size_ += (size + kLine - 1) / kLine * kLine;
     }
 }
 
@@ -32,9 +47,14 @@ void PackedWeights<T>::load(const T* params) {
     }
     for (std::size_t l = 0; l < layers_.size(); ++l) {
         const RowLayer& layer = layers_[l];
-        if (starts_[l] >= 0) {
-            pack<T>(params + layer.w, layer.n_out, false, layer.n_in, layer.n_out,
-                    memory_.data() + starts_[l]);
+        const T* w = params + layer.w;
+        if (kinds_[l] == Kind::panels) {
+            pack<T>(w, layer.n_out, false, layer.n_in, layer.n_out, at(l));
+        } else if (kinds_[l] == Kind::rows) {
+            for (index_t i = 0; i < layer.n_in; ++i, w += layer.n_out) {
+                T* row = at(l) + i * stride(layer);
+                std::fill(std::copy_n(w, layer.n_out, row), row + stride(layer), T(0));
+            }
         }
     }
     current_ = true;
@@ -48,9 +68,13 @@ void PackedWeights<T>::settle(T* params) {
     const auto& kernels = kernel_table().kernels<T>();
     for (std::size_t l = 0; l < layers_.size(); ++l) {
         const RowLayer& layer = layers_[l];
-        if (starts_[l] >= 0) {
-            kernels.unpack_panels({memory_.data() + starts_[l], layer.n_in, layer.n_out,
-                                   params + layer.w});
+        T* w = params + layer.w;
+        if (kinds_[l] == Kind::panels) {
+            kernels.unpack_panels({at(l), layer.n_in, layer.n_out, w});
+        } else if (kinds_[l] == Kind::rows) {
+            for (index_t i = 0; i < layer.n_in; ++i, w += layer.n_out) {
+                std::copy_n(at(l) + i * stride(layer), layer.n_out, w);
+            }
         }
     }
     current_ = false;

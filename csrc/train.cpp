@@ -503,6 +503,12 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
             // step that runs out of memory should not have begun to change the
             // parameters.
             descent.done = false;
+            descent.ahead = false;
+            descent.next_x = nullptr;
+            if (batch_rows == 1 && begin + 1 < rows) {
+                const index_t next = shuffles ? order.data()[begin + 1] : begin + 1;
+                descent.next_x = x.data + next * x.stride;
+            }
             const bool left = loop.result.steps > 0 &&
                               stepper.can_be_left(static_cast<double>(batch_rows) *
                                                   loop.work_per_row);

@@ -186,6 +186,49 @@ void check_packed_weights(const Kernels<T>& kernels, MatrixView<const T> x,
            "descent, packed", k, n);
 }
 
+// A step on one row and the next row's product: one call, or two. The rows of w are
+// whole vectors apart.
+template <class T>
+void check_step_and_forward(const Kernels<T>& kernels, T* workspace, index_t k,
+                            index_t n) {
+    constexpr index_t kLine = 64 / sizeof(T);
+    const index_t stride = (n + kLine - 1) / kLine * kLine;
+    const auto x = numbers<T>(k);
+    const auto next = numbers<T>(k);
+    const auto dz = numbers<T>(n);
+    const auto b = numbers<T>(n);
+    std::vector<T> w(static_cast<std::size_t>(k * stride));
+    const auto values = numbers<T>(k * n);
+    for (index_t i = 0; i < k; ++i) {
+        std::copy_n(values.begin() + i * n, n, w.begin() + i * stride);
+    }
+    for (const T* bias : {static_cast<const T*>(nullptr), b.data()}) {
+        std::vector<T> one = w;
+        std::vector<T> two = w;
+        std::vector<T> z(static_cast<std::size_t>(n) + 1, T(7));
+        std::vector<T> expected = z;
+        kernels.step_and_forward({x.data(), dz.data(), T(0.3), one.data(), stride, k, n,
+                                  next.data(), bias, z.data()});
+        kernels.weight_gradient({{x.data(), 1, k, k},
+                                 {dz.data(), 1, n, n},
+                                 nullptr,
+                                 false,
+                                 workspace,
+                                 nullptr,
+                                 two.data(),
+                                 T(0.3),
+                                 stride});
+        kernels.forward({{next.data(), 1, k, k},
+                         {two.data(), k, n, stride},
+                         bias,
+                         Activation::identity,
+                         {expected.data(), 1, n, n},
+                         {nullptr, 1, n, n},
+                         workspace});
+        expect(one == two && z == expected, "step and forward", k, n);
+    }
+}
+
 template <class T>
 void check_layer(const Kernels<T>& kernels, T* workspace, index_t m, index_t k,
                  index_t n) {
@@ -776,6 +819,11 @@ void check(const KernelTable& table) {
             for (const index_t n : sizes) {
                 check_layer(kernels, workspace, m, k, n);
             }
+        }
+    }
+    for (const index_t k : {1, 5, 384, 385, 784}) {
+        for (const index_t n : {1, 7, 16, 17, 31, 64, 100, 129, 300}) {
+            check_step_and_forward(kernels, workspace, k, n);
         }
     }
     check_layer(kernels, workspace, 130, 500, 70);   // packed, two blocks of depth

@@ -5,6 +5,7 @@ import pytest
 
 import siglin
 from helpers import assert_same_bits
+from siglin import reference
 
 # Layers that are packed (more than 16 kB of weights) and others; sizes that no tile and
 # no block of depth divides, and one that both do.
@@ -17,16 +18,16 @@ def make_data(sizes, rows, dtype, rng):
     return x, rng.uniform(size=(rows, sizes[-1])).astype(dtype)
 
 
-def make_network(sizes, dtype):
+def make_network(sizes, dtype, **options):
     activation = ["tanh", "relu", "sigmoid"][: len(sizes) - 2]
-    return siglin.Network(sizes, activation=activation, dtype=dtype, seed=1)
+    return siglin.Network(sizes, activation=activation, dtype=dtype, seed=1, **options)
 
 
-def step_by_step(net, x, t, epochs):
+def step_by_step(net, x, t, epochs, batch_size=ROWS):
     """Do what fit does, by steps that pack nothing; yield after every epoch."""
     for _ in range(epochs):
-        for begin in range(0, len(x), ROWS):
-            rows = slice(begin, begin + ROWS)
+        for begin in range(0, len(x), batch_size):
+            rows = slice(begin, begin + batch_size)
             net.loss_and_grads(x[rows], t[rows])
             net.update(0.05)
         yield net.params
@@ -44,6 +45,37 @@ def test_steps_have_the_bits_of_single_ones(sizes, threads, target, dtype, rng):
         net.fit(x, t, epochs=3, **SETTINGS)
     *_, expected = step_by_step(by_hand, x, t, 3)
     assert_same_bits(net.params, expected)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("batch_size", [1, 2, 10])
+@pytest.mark.parametrize("sizes", [*SIZES, [385, 100, 20], [100, 61]], ids=str)
+def test_few_rows_have_them_too(sizes, batch_size, bias, target, dtype, rng):
+    x, t = make_data(sizes, 21, dtype, rng)
+    nets = [make_network(sizes, dtype, bias=bias) for _ in range(2)]
+    settings = {**SETTINGS, "batch_size": batch_size}
+    losses = nets[0].fit(x, t, epochs=3, **settings).loss
+    *_, expected = step_by_step(nets[1], x, t, 3, batch_size)
+    assert_same_bits(nets[0].params, expected)
+    assert np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_single_rows_in_another_order_and_with_lines_between(every, rng, capsys):
+    sizes = [385, 100, 20]
+    x, t = make_data(sizes, 11, np.float32, rng)
+    nets = [make_network(sizes, np.float32) for _ in range(3)]
+    settings = {"epochs": 4, "batch_size": 1, "lr": 0.05, "seed": 3}
+    nets[0].fit(x, t, **settings)
+    nets[1].fit(x, t, **settings, progress=every)
+    assert len(capsys.readouterr().out.splitlines()) == 44 // every
+    generator = reference.Generator(3)
+    for _ in range(4):
+        for row in generator.permutation(11):
+            nets[2].loss_and_grads(x[row : row + 1], t[row : row + 1])
+            nets[2].update(0.05)
+    for net in nets[1:]:
+        assert_same_bits(net.params, nets[0].params)
 
 
 @pytest.mark.parametrize("sizes", SIZES[:3], ids=str)

@@ -58,7 +58,8 @@ struct Product {
     index_t w_row = 0;    // as c_row
     index_t w_panel = 0;  // from one tile of columns to the next
 
-    bool w_is_packed() const { return w_row != c_row && w != nullptr; }
+    bool w_is_like_c() const { return w == nullptr || w_row == c_row; }
+    bool w_is_in_panels() const { return w != nullptr && w_panel != kTileCols<T>; }
 };
 
 // What a tile does with its sums.
@@ -480,7 +481,7 @@ void multiply_row(const Product<T>& q) {
 // descent: 4.5 us on x86_v4 and 4.2 on x86_v3, row by row 6.0 and 6.4).
 template <class T, Finish kFinish>
 void multiply_step(index_t m, index_t n, const T* a, index_t a_row, const T* b, T* c,
-                   T* w, index_t c_row, T lr) {
+                   T* w, index_t c_row, index_t w_row, T lr) {
     constexpr bool kAdd = kFinish == Finish::add || kFinish == Finish::add_and_descend;
     constexpr bool kDescend = kFinish >= Finish::descend;
     constexpr int L = kLanes<T>;
@@ -492,6 +493,7 @@ void multiply_step(index_t m, index_t n, const T* a, index_t a_row, const T* b, 
         const auto whole = static_cast<int>(cols / L);
         const Lanes<T> lanes = first_lanes<T>(cols % L);
         const bool has_tail = cols % L != 0;
+        const bool padded = kDescend && !kAdd && w_row % L == 0;
         Vec<T> right[kVecs];
         for (int v = 0; v < whole; ++v) {
             right[v] = load(b + j + v * L);
@@ -502,7 +504,7 @@ void multiply_step(index_t m, index_t n, const T* a, index_t a_row, const T* b, 
         for (index_t i = 0; i < m; ++i) {
             const Vec<T> left = broadcast(a[i * a_row]);
             T* const to_c = advance(c, i * c_row + j);
-            T* const to_w = advance(w, i * c_row + j);
+            T* const to_w = advance(w, i * w_row + j);
             const auto finish = [&](int v, auto which) SIGLIN_LAMBDA_INLINE {
                 Vec<T> sum = fma(left, right[v], zero);
                 if constexpr (kAdd) {
@@ -518,7 +520,9 @@ void multiply_step(index_t m, index_t n, const T* a, index_t a_row, const T* b, 
             for (int v = 0; v < whole; ++v) {
                 finish(v, AllLanes{});
             }
-            if (has_tail) {
+            if (has_tail && padded) {
+                finish(whole, AllLanes{});  // the zeros past the end stay
+            } else if (has_tail) {
                 finish(whole, lanes);
             }
         }
@@ -527,23 +531,84 @@ void multiply_step(index_t m, index_t n, const T* a, index_t a_row, const T* b, 
 
 template <class T>
 void multiply_step(const Product<T>& q) {
+    const auto run = [&](auto step) {
+        step(q.m, q.n, q.a, q.a_row, q.b, q.c, q.w, q.c_row, q.w_row, q.lr);
+    };
     switch (finish_of(q, 0, 1)) {
         case Finish::store:
-            multiply_step<T, Finish::store>(q.m, q.n, q.a, q.a_row, q.b, q.c, q.w,
-                                            q.c_row, q.lr);
+            run(multiply_step<T, Finish::store>);
             break;
         case Finish::add:
-            multiply_step<T, Finish::add>(q.m, q.n, q.a, q.a_row, q.b, q.c, q.w,
-                                          q.c_row, q.lr);
+            run(multiply_step<T, Finish::add>);
             break;
         case Finish::descend:
-            multiply_step<T, Finish::descend>(q.m, q.n, q.a, q.a_row, q.b, q.c, q.w,
-                                              q.c_row, q.lr);
+            run(multiply_step<T, Finish::descend>);
             break;
         case Finish::add_and_descend:
-            multiply_step<T, Finish::add_and_descend>(q.m, q.n, q.a, q.a_row, q.b, q.c,
-                                                      q.w, q.c_row, q.lr);
+            run(multiply_step<T, Finish::add_and_descend>);
             break;
+    }
+}
+
+// kVecs vectors of columns from j on.
+template <class T, int kVecs>
+void step_and_forward(const StepAndForwardArgs<T>& args, index_t j, bool has_tail) {
+    constexpr int L = kLanes<T>;
+    const auto lanes = first_lanes<T>(args.n_out % L);
+    const auto each = [&](auto visit) SIGLIN_LAMBDA_INLINE {
+#pragma GCC unroll 8
+        for (int v = 0; v < kVecs; ++v) {
+            if (v == kVecs - 1 && has_tail) {
+                visit(v, lanes);
+            } else {
+                visit(v, AllLanes{});
+            }
+        }
+    };
+    const Vec<T> zero = {};
+    const Vec<T> minus_lr = broadcast(-args.lr);
+    Vec<T> right[kVecs];
+    each([&](int v, auto which)
+             SIGLIN_LAMBDA_INLINE { right[v] = load(args.dz + j + v * L, which); });
+    T* w = args.w + j;
+    for (index_t d = 0; d < depth_blocks(args.n_in); ++d) {
+        Vec<T> sums[kVecs] = {};
+        if (d == 0 && args.b != nullptr) {
+            each([&](int v, auto which) SIGLIN_LAMBDA_INLINE {
+                sums[v] = load(args.b + j + v * L, which);
+            });
+        }
+        const index_t end = depth_begin(args.n_in, d + 1);
+        for (index_t i = depth_begin(args.n_in, d); i < end; ++i, w += args.w_step) {
+            const Vec<T> left = broadcast(args.x[i]);
+            const Vec<T> next = broadcast(args.next_x[i]);
+#pragma GCC unroll 8
+            for (int v = 0; v < kVecs; ++v) {
+                const Vec<T> change = fma(left, right[v], zero);
+                const Vec<T> after = fma(minus_lr, change, load(w + v * L));
+                store(w + v * L, after);
+                sums[v] = fma(next, after, sums[v]);
+            }
+        }
+        each([&](int v, auto which) SIGLIN_LAMBDA_INLINE {
+            T* z = args.next_z + j + v * L;
+            store(z, d == 0 ? sums[v] : load(z, which) + sums[v], which);
+        });
+    }
+}
+
+template <class T>
+void step_and_forward(const StepAndForwardArgs<T>& args) {
+    constexpr int kMostVecs = kVecBytes == 64 ? 8 : 4;  // of two kinds in registers
+    constexpr int L = kLanes<T>;
+    static constexpr void (*of_vecs[])(const StepAndForwardArgs<T>&, index_t, bool) = {
+        step_and_forward<T, 1>, step_and_forward<T, 2>, step_and_forward<T, 3>,
+        step_and_forward<T, 4>, step_and_forward<T, 5>, step_and_forward<T, 6>,
+        step_and_forward<T, 7>, step_and_forward<T, 8>};
+    for (index_t j = 0; j < args.n_out; j += kMostVecs * L) {
+        const index_t left = args.n_out - j;
+        const index_t cols = left < kMostVecs * L ? left : kMostVecs * L;
+        of_vecs[(cols + L - 1) / L - 1](args, j, cols % L != 0);
     }
 }
 
@@ -561,7 +626,7 @@ void multiply(const Product<T>& q, T* workspace) {
         kSmallProduct;  // of each first: the product might overflow
     if (q.m <= kLimit && q.n <= kLimit && q.k <= kLimit &&
         q.m * q.n * q.k <= kSmallProduct && q.k > 0 && q.packed == nullptr &&
-        !q.w_is_packed()) {
+        q.w_is_like_c()) {
         multiply_small(q);
         return;
     }
@@ -574,7 +639,7 @@ void multiply(const Product<T>& q, T* workspace) {
     constexpr index_t W = kTileCols<T>;
     const index_t blocks = depth_blocks(q.k);
     const bool transposed = q.b_transposed && !(q.k == 1 && q.b_step == 1);
-    if (q.packed == nullptr && !transposed && !q.w_is_packed()) {
+    if (q.packed == nullptr && !transposed && !q.w_is_in_panels()) {
         if (q.k == 1 && q.bias == nullptr) {
             multiply_step(q);
             return;

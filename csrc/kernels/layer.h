@@ -72,7 +72,8 @@ void weight_gradient(const WeightGradientArgs<T>& args) {
     const MatrixView<const T>& dz = args.dz;
     Product<T> product = {x.cols,  dz.cols,   x.rows, x.data,  1,      x.stride,
                           dz.data, dz.stride, false,  args.dw, dz.cols};
-    if (dz.cols == 1 && args.packed == nullptr && args.w_step == 0) {
+    const bool one_after_the_other = args.w_step == 0 || args.w_step == dz.cols;
+    if (dz.cols == 1 && args.packed == nullptr && one_after_the_other) {
         // One output: dw.T = dz.T @ x fills the vectors along n_in, with the same
         // chains.
         product = {1,      x.cols,   x.rows, dz.data, 0,     dz.stride,
@@ -81,8 +82,8 @@ void weight_gradient(const WeightGradientArgs<T>& args) {
     product.accumulate = args.accumulate;
     product.packed = args.packed;
     product.w = args.w;
-    product.w_row = args.w_step == 0 ? product.c_row : args.w_step;
-    product.w_panel = args.w_step == 0 ? kTileCols<T> : args.w_panel;
+    product.w_row = one_after_the_other ? product.c_row : args.w_step;
+    product.w_panel = args.w_panel == 0 ? kTileCols<T> : args.w_panel;
     product.lr = args.lr;
     multiply(product, args.workspace);
 }
