@@ -137,9 +137,11 @@ bool NetworkPlan::is_narrow(index_t rows) const {
 }
 
 index_t NetworkPlan::narrow_rows(index_t item_size) const {
-    // Of a 512 kB L2; an odd number of cache lines from feature to feature, so that a
-    // column of features falls on many sets of the cache.
-    constexpr index_t kBudget = 64 * 1024;
+    // Half of a 512 kB L2: the sums over the rows of a block begin and end but once
+    // (8-128-64-1, batches of 128 in one block instead of three: 9 % less time). An odd
+    // number of cache lines from feature to feature, so that a column of features falls
+    // on many sets of the cache.
+    constexpr index_t kBudget = 256 * 1024;
     constexpr index_t kMostRows = 1008;
     constexpr index_t kLineBytes = 64;
     index_t per_row = n_in() + n_out();
