@@ -3,6 +3,7 @@
 import _thread
 import copy
 import math
+import re
 import signal
 import sys
 import threading
@@ -465,7 +466,7 @@ def test_bar(capsys, rng):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "1000/1000" in captured.err
-    assert "loss=" in captured.err
+    assert re.search(r"loss [\d.e-]+  [\d,]+ rows/s", captured.err)
 
 
 def test_bar_is_closed_by_an_exception(rng, monkeypatch):
@@ -499,7 +500,11 @@ def test_lines_without_tqdm(capsys, rng, monkeypatch):
     history = net.fit(x, t, epochs=20, batch_size=10, progress=True)
     captured = capsys.readouterr()
     assert captured.err == ""
-    assert captured.out == f"epoch 20/20  step 60  loss {history.loss[-1]:.6g}\n"
+    start = f"epoch 20/20  step 60  loss {history.loss[-1]:.6g}  "
+    assert captured.out.startswith(start)
+    rate = captured.out.removeprefix(start).removesuffix(" rows/s\n")
+    # Since the bar was made, before the loop began.
+    assert 0 < int(rate.replace(",", "")) < 20 * len(x) / history.seconds
 
 
 def test_a_line_every_k_steps(capsys, rng):

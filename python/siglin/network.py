@@ -835,7 +835,7 @@ bias=True, dtype='float64')
     ) -> History:
         """Run the native loop on checked arguments."""
         moments = method.prepare(self.n_params, self.dtype)
-        shown = make_progress(progress, settings["epochs"])
+        shown = make_progress(progress, settings["epochs"], len(data[0]))
         watch = Watch(callback, shown, self._params)
         steps = None
         try:

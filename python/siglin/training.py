@@ -123,21 +123,49 @@ class Silence:
         """Show nothing more."""
 
 
-class Lines(Silence):
+class Meter(Silence):
+    """Progress that is shown now and then, with the rows a second in between.
+
+    Parameters
+    ----------
+    epochs : int
+        How many there will be.
+    rows : int
+        Of an epoch.
+    """
+
+    def __init__(self, epochs: int, rows: int) -> None:
+        self.epochs = epochs
+        self.rows = rows
+        self.shown = 0  # epochs
+        self.last = time.perf_counter()
+
+    def is_due(self, epoch: int, now: float) -> bool:
+        """Tell whether to show this epoch, or what was shown last is too fresh."""
+        last_one = epoch == self.epochs and epoch != self.shown
+        return last_one or now - self.last >= self.interval
+
+    def epoch(self, epoch: int, step: int, loss: float) -> None:
+        """Show an epoch, if it is time to."""
+        now = time.perf_counter()
+        if self.is_due(epoch, now):
+            rate = (epoch - self.shown) * self.rows / max(now - self.last, 1e-9)
+            self.show(epoch, f"step {step}", f"loss {loss:.6g}  {rate:,.0f} rows/s")
+            self.shown, self.last = epoch, now
+
+    def show(self, epoch: int, step: str, values: str) -> None:
+        """Show this."""
+        raise NotImplementedError
+
+
+class Lines(Meter):
     """A line every so many seconds, where there is no tqdm."""
 
     interval = LINE_INTERVAL
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-        self.last = time.perf_counter()
-
-    def epoch(self, epoch: int, step: int, loss: float) -> None:
-        """Print an epoch, unless the last line is too fresh."""
-        now = time.perf_counter()
-        if now - self.last >= LINE_INTERVAL or epoch == self.epochs:
-            self.last = now
-            print(f"epoch {epoch}/{self.epochs}  step {step}  loss {loss:.6g}")
+    def show(self, epoch: int, step: str, values: str) -> None:
+        """Print it."""
+        print("  ".join(filter(None, [f"epoch {epoch}/{self.epochs}", step, values])))
 
 
 class StepLines(Silence):
@@ -151,23 +179,19 @@ class StepLines(Silence):
         print(f"step {step}  epoch {epoch}  loss {loss:.6g}")
 
 
-class Bar(Silence):
-    """A tqdm bar over the epochs."""
+class Bar(Meter):
+    """A tqdm bar over the epochs, in a terminal or a notebook."""
 
     interval = BAR_INTERVAL
 
-    def __init__(self, tqdm: Any, epochs: int) -> None:
-        self.epochs = epochs
+    def __init__(self, tqdm: Any, epochs: int, rows: int) -> None:
+        super().__init__(epochs, rows)
         self.bar = tqdm(total=epochs, unit="epoch")
-        self.last = time.perf_counter()
 
-    def epoch(self, epoch: int, step: int, loss: float) -> None:  # noqa: ARG002
-        """Move the bar, unless it has just moved."""
-        now = time.perf_counter()
-        if now - self.last >= BAR_INTERVAL or epoch == self.epochs:
-            self.last = now
-            self.bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
-            self.bar.update(epoch - self.bar.n)
+    def show(self, epoch: int, step: str, values: str) -> None:  # noqa: ARG002
+        """Move the bar."""
+        self.bar.set_postfix_str(values, refresh=False)
+        self.bar.update(epoch - self.bar.n)
 
     def close(self) -> None:
         """Leave the bar where it is."""
@@ -181,8 +205,8 @@ def check_progress(progress: object) -> bool | int:
     return check_integer("fit", "progress", progress, 1, sys.maxsize)
 
 
-def make_progress(progress: bool | int, epochs: int) -> Silence:
-    """Return what shows the progress of a fit."""
+def make_progress(progress: bool | int, epochs: int, rows: int) -> Silence:
+    """Return what shows the progress of a fit of so many epochs of so many rows."""
     if progress is False:
         return Silence()
     if progress is not True:
@@ -190,8 +214,8 @@ def make_progress(progress: bool | int, epochs: int) -> Silence:
     try:
         tqdm = importlib.import_module("tqdm.auto").tqdm  # optional, and slow to import
     except ImportError:
-        return Lines(epochs)
-    return Bar(tqdm, epochs)
+        return Lines(epochs, rows)
+    return Bar(tqdm, epochs, rows)
 
 
 class Watch:
