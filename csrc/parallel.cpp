@@ -13,6 +13,7 @@
 #include <climits>
 #include <csignal>
 #include <cstdint>
+#include <ctime>
 #include <exception>
 
 namespace siglin {
@@ -92,12 +93,11 @@ constinit Team team = {.signal = 0,
                        .threads = 1,
                        .missed = 0};
 
-// Sleeps while the word is `value`, or shorter. std::atomic::wait would spin and yield
-// first for a time that nobody can set, and wakes one or all.
-// Returns whether `wake` ended it.
-bool sleep_while(Word& word, std::uint32_t value) {
-    return syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0) ==
-           0;
+// Sleeps while the word is `value`, or shorter, at most so long if a time is given.
+// std::atomic::wait would spin and yield first for a time that nobody can set, and
+// wakes one or all. Returns whether `wake` ended it.
+bool sleep_while(Word& word, std::uint32_t value, const timespec* most = nullptr) {
+    return syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, most, nullptr, 0) == 0;
 }
 
 // Returns how many slept and do no longer.
@@ -161,14 +161,20 @@ void settle(std::uint32_t count) {
     }
 }
 
-void wait_for_pending() {
+void wait_for_pending(const WhileWaiting* while_waiting) {
+    constexpr timespec kBetween = {.tv_sec = 0, .tv_nsec = 10'000'000};
     if (spin_until([] { return team.pending.load(std::memory_order_acquire) == 0; })) {
         return;
     }
     auto left =
         team.pending.fetch_or(kCallerSleeps, std::memory_order_acquire) | kCallerSleeps;
     while (left != kCallerSleeps) {
-        sleep_while(team.pending, left);
+        if (while_waiting != nullptr) {
+            sleep_while(team.pending, left, &kBetween);
+            (*while_waiting)();
+        } else {
+            sleep_while(team.pending, left);
+        }
         left = team.pending.load(std::memory_order_acquire);
     }
 }
@@ -333,7 +339,8 @@ void set_num_threads(int n) {
 }
 
 void run_blocks(index_t blocks, double multiply_adds,
-                void (*run)(const void* body, index_t block), const void* body) {
+                void (*run)(const void* body, index_t block), const void* body,
+                const WhileWaiting* while_waiting) {
     const auto [helpers, wakes] = plan(blocks, multiply_adds);
     if (helpers < 1 || blocks > kMostBlocks ||
         team.taken.exchange(true, std::memory_order_acquire)) {
@@ -360,7 +367,7 @@ void run_blocks(index_t blocks, double multiply_adds,
     team.unclaimed.store(static_cast<std::uint32_t>(blocks), std::memory_order_release);
     announce(wakes);
     settle(claim_blocks());
-    wait_for_pending();
+    wait_for_pending(while_waiting);
     team.taken.store(false, std::memory_order_release);
     if (error) {
         std::rethrow_exception(error);

@@ -1,10 +1,13 @@
 #include "train.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
+#include <thread>
 
 #include "dispatch.h"
+#include "parallel.h"
 #include "random.h"
 #include "step_bound.h"
 
@@ -15,6 +18,15 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// The rows of an epoch, in the order in which they were given.
+void fill_order(const RowSubset& subset, index_t* order, index_t rows) {
+    if (subset.rows == nullptr) {
+        std::iota(order, order + rows, index_t{0});
+    } else {
+        std::copy_n(subset.rows, rows, order);
+    }
 }
 
 // One optimiser step; the squared norm of the change, or NaN where it would diverge.
@@ -273,16 +285,19 @@ class RowDescent {
     }
 
     RowDescent(const NetworkPlan& plan, T* params, MatrixView<const T> x,
-               MatrixView<const T> t, std::uint64_t* generator, FitLoop& loop)
+               MatrixView<const T> t, std::uint64_t* generator, FitLoop& loop,
+               const RowSubset& subset)
         : loop_(loop),
           generator_(generator),
           x_(x),
           t_(t),
-          rows_(x.rows),
+          subset_(subset),
+          rows_(loop.rows),
           epochs_(epochs_together(loop)),
           shuffles_(loop.options.shuffle && rows_ > 1),
           steps_(std::min(kMostSteps, epochs_ * rows_)),
           order_(shuffles_ || epochs_ > 1 ? epochs_ * rows_ : 0),
+          given_(shuffles_ || epochs_ > 1 ? order_.data() : subset.rows),
           losses_(steps_),
           scratch_(descent_scratch<T>(plan.layers.data(), layer_count(plan), steps_)),
           args_{plan.layers.data(),
@@ -297,10 +312,8 @@ class RowDescent {
                 losses_.data(),
                 scratch_.data()} {
         loop.work_per_row = plan.multiply_adds_per_row();
-        if (!shuffles_ && epochs_ > 1) {
-            for (index_t i = 0; i < epochs_ * rows_; ++i) {
-                order_.data()[i] = i % rows_;
-            }
+        for (index_t e = 0; !shuffles_ && epochs_ > 1 && e < epochs_; ++e) {
+            fill_order(subset_, order_.data() + e * rows_, rows_);
         }
     }
 
@@ -310,7 +323,7 @@ class RowDescent {
                 std::min(epochs_, loop_.options.epochs - loop_.result.epochs);
             for (index_t e = 0; shuffles_ && e < epochs; ++e) {
                 index_t* order = order_.data() + e * rows_;
-                std::iota(order, order + rows_, index_t{0});
+                fill_order(subset_, order, rows_);
                 Generator(generator_).shuffle(order, rows_);
             }
             index_t count = 0;
@@ -364,8 +377,8 @@ class RowDescent {
     }
 
     void at(index_t begin, index_t count) {
-        if (shuffles_ || epochs_ > 1) {
-            args_.order = order_.data() + begin;
+        if (given_ != nullptr) {
+            args_.order = given_ + begin;
         } else {
             args_.x.data = x_.data + begin * x_.stride;
             args_.t.data = t_.data + begin * t_.stride;
@@ -385,12 +398,14 @@ class RowDescent {
     std::uint64_t* generator_;
     MatrixView<const T> x_;
     MatrixView<const T> t_;
+    const RowSubset& subset_;
     index_t rows_;
     index_t epochs_;  // whose order is known at once
     bool shuffles_;
     index_t steps_;
     index_t row_ = 0;  // of the present epoch
     Buffer<index_t> order_;
+    const index_t* given_;  // the order; null: one after the other
     Buffer<double> losses_;
     Buffer<T> scratch_;
     DescentArgs<T> args_;
@@ -448,13 +463,14 @@ InterruptPoll::InterruptPoll(std::function<bool()> interrupted)
 template <class T>
 FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
               MatrixView<const T> t, T* moments, std::uint64_t* generator,
-              const FitOptions& options, const FitHooks& hooks) {
+              const FitOptions& options, const FitHooks& hooks,
+              const RowSubset& subset) {
     const auto start = Clock::now();
-    const index_t rows = x.rows;
+    const index_t rows = subset.rows == nullptr ? x.rows : subset.count;
     const index_t batch_rows = std::min(options.batch_size, rows);
     FitLoop loop(options, hooks, rows);
     if (RowDescent<T>::serves(plan, batch_rows, options)) {
-        RowDescent<T>(plan, params, x, t, generator, loop).run();
+        RowDescent<T>(plan, params, x, t, generator, loop, subset).run();
         loop.result.seconds = seconds_since(start);
         return std::move(loop.result);
     }
@@ -462,6 +478,7 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
     NetworkRunner<T> runner(plan, batch_rows);
     Buffer<T> grads(plan.n_params);
     Buffer<index_t> order(shuffles ? rows : 0);
+    const index_t* given = shuffles ? order.data() : subset.rows;
     Stepper<T> stepper(plan, params, grads.data(), moments, options);
     const auto heed_hooks = [&] {
         if (loop.hooked) {
@@ -479,7 +496,7 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
         loop.poll.charge(multiply_adds);
     };
     if (batch_rows == rows && options.epochs > 0) {
-        runner.prepare({x, t, nullptr, rows});
+        runner.prepare({x, t, given, rows});
     }
     loop.work_per_row = runner.multiply_adds_per_row();
     if (batch_rows == rows && plan.is_neuron_by_columns(rows) &&
@@ -488,13 +505,13 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
     }
     while (loop.running()) {
         if (shuffles) {
-            std::iota(order.data(), order.data() + rows, index_t{0});
+            fill_order(subset, order.data(), rows);
             Generator(generator).shuffle(order.data(), rows);
         }
         for (index_t begin = 0; !loop.stopped && begin < rows; begin += batch_rows) {
             Batch<T> batch = {x, t, nullptr, std::min(batch_rows, rows - begin)};
-            if (shuffles) {
-                batch.order = order.data() + begin;
+            if (given != nullptr) {
+                batch.order = given + begin;
             } else {
                 batch.x.data += begin * x.stride;
                 batch.t.data += begin * t.stride;
@@ -538,6 +555,63 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
 }
 
 template <class T>
+void fit_many(const std::vector<FitJob<T>>& jobs,
+              const std::function<bool(index_t)>& interrupted,
+              std::vector<FitResult>& results) {
+    constexpr double kReport = 0.01;  // seconds, so that the caller has fresh numbers
+    const auto caller = std::this_thread::get_id();
+    std::atomic<bool> stop = false;
+    std::atomic<index_t> epochs = 0;
+    const WhileWaiting ask = [&] {
+        if (!stop.load(std::memory_order_relaxed) && interrupted &&
+            interrupted(epochs.load(std::memory_order_relaxed))) {
+            stop.store(true, std::memory_order_relaxed);
+        }
+    };
+    results.assign(jobs.size(), FitResult());
+    const auto run = [&](index_t k) {
+        const FitJob<T>& job = jobs[static_cast<std::size_t>(k)];
+        FitResult& result = results[static_cast<std::size_t>(k)];
+        FitHooks hooks;
+        hooks.min_interval = kReport;
+        hooks.on_epoch = [&](index_t epoch, index_t step, double) {
+            epochs.fetch_add(epoch - result.epochs, std::memory_order_relaxed);
+            result.epochs = epoch;
+            result.steps = step;
+            return false;
+        };
+        hooks.interrupted = [&] {
+            if (std::this_thread::get_id() == caller) {
+                ask();
+            }
+            return stop.load(std::memory_order_relaxed);
+        };
+        if (stop.load(std::memory_order_relaxed)) {
+            return;
+        }
+        try {
+            result = fit(*job.plan, job.params, job.x, job.t, job.moments,
+                         job.generator, job.options, hooks, job.subset);
+        } catch (const Interrupted&) {
+            return;  // as all are
+        } catch (...) {
+            stop.store(true, std::memory_order_relaxed);
+            throw;
+        }
+    };
+    double work = 0;
+    for (const FitJob<T>& job : jobs) {
+        const index_t rows = job.subset.rows == nullptr ? job.x.rows : job.subset.count;
+        work += static_cast<double>(job.options.epochs) * static_cast<double>(rows) *
+                job.plan->multiply_adds_per_row();
+    }
+    parallel_for(static_cast<index_t>(jobs.size()), work, run, &ask);
+    if (stop.load(std::memory_order_relaxed)) {
+        throw Interrupted{};
+    }
+}
+
+template <class T>
 std::vector<index_t> fit_perceptron(T* w, T* b, MatrixView<const T> x, const T* t,
                                     index_t t_stride, index_t epochs,
                                     const std::function<bool()>& interrupted) {
@@ -571,12 +645,15 @@ std::vector<index_t> fit_perceptron(T* w, T* b, MatrixView<const T> x, const T* 
     return mistakes;
 }
 
-#define SIGLIN_INSTANTIATE(T)                                                    \
-    template FitResult fit<T>(const NetworkPlan&, T*, MatrixView<const T>,       \
-                              MatrixView<const T>, T*, std::uint64_t*,           \
-                              const FitOptions&, const FitHooks&);               \
-    template std::vector<index_t> fit_perceptron<T>(T*, T*, MatrixView<const T>, \
-                                                    const T*, index_t, index_t,  \
+#define SIGLIN_INSTANTIATE(T)                                                        \
+    template FitResult fit<T>(const NetworkPlan&, T*, MatrixView<const T>,           \
+                              MatrixView<const T>, T*, std::uint64_t*,               \
+                              const FitOptions&, const FitHooks&, const RowSubset&); \
+    template void fit_many<T>(const std::vector<FitJob<T>>&,                         \
+                              const std::function<bool(index_t)>&,                   \
+                              std::vector<FitResult>&);                              \
+    template std::vector<index_t> fit_perceptron<T>(T*, T*, MatrixView<const T>,     \
+                                                    const T*, index_t, index_t,      \
                                                     const std::function<bool()>&);
 
 SIGLIN_INSTANTIATE(float)

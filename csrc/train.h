@@ -84,12 +84,43 @@ class InterruptPoll {
     Pacer pacer_;
 };
 
+// Some rows of x and t, in this order, each as often as it stands here; null: all, as
+// they lie. A fit has the bits that it has on a copy of them.
+struct RowSubset {
+    const index_t* rows = nullptr;
+    index_t count = 0;
+};
+
 // Trains params from where they are; moments is the optimiser's state. generator: four
 // words, advanced by the shuffles.
 template <class T>
 FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
               MatrixView<const T> t, T* moments, std::uint64_t* generator,
-              const FitOptions& options, const FitHooks& hooks);
+              const FitOptions& options, const FitHooks& hooks,
+              const RowSubset& subset = {});
+
+// One of the fits of fit_many: what `fit` takes.
+template <class T>
+struct FitJob {
+    const NetworkPlan* plan;
+    T* params;
+    MatrixView<const T> x;
+    MatrixView<const T> t;
+    T* moments;
+    std::uint64_t* generator;
+    FitOptions options;
+    RowSubset subset;
+};
+
+// Runs all jobs, each on one thread of the team, with the bits of one fit after the
+// other; the results go where the jobs are, those of an interrupted job count its steps
+// so far. No job writes what another one reads. interrupted: asked about every 20 ms on
+// the calling thread, with the epochs that all jobs together have done; true ends all
+// of them by Interrupted.
+template <class T>
+void fit_many(const std::vector<FitJob<T>>& jobs,
+              const std::function<bool(index_t epochs)>& interrupted,
+              std::vector<FitResult>& results);
 
 // The perceptron rule, row by row: w += (t - y) x, b += t - y with y = step(x . w + b),
 // until an epoch without a mistake. Returns the mistakes of each epoch. b may be null.

@@ -47,22 +47,27 @@ std::string Because::str() const {
            (second == nullptr ? "" : " and " + named(*second));
 }
 
+Extent extent_of(const Argument& a) {
+    const auto first = reinterpret_cast<std::intptr_t>(a.array->data);
+    Extent extent = {first, first};
+    if (a.size() == 0) {
+        return extent;
+    }
+    for (int i = 0; i < a.ndim(); ++i) {
+        const index_t reach = (a.extent(i) - 1) * a.stride(i);
+        (reach < 0 ? extent.low : extent.high) += reach;
+    }
+    extent.high += a.item_size();
+    return extent;
+}
+
 bool extents_touch(const Argument& a, const Argument& b) {
-    const auto span = [](const Argument& v) {
-        auto low = reinterpret_cast<std::intptr_t>(v.array->data);
-        auto high = low;
-        for (int i = 0; i < v.ndim(); ++i) {
-            const index_t reach = (v.extent(i) - 1) * v.stride(i);
-            (reach < 0 ? low : high) += reach;
-        }
-        return std::pair{low, high + v.item_size()};
-    };
     if (a.size() == 0 || b.size() == 0) {
         return false;
     }
-    const auto [a_low, a_high] = span(a);
-    const auto [b_low, b_high] = span(b);
-    return a_low < b_high && b_low < a_high;
+    const Extent one = extent_of(a);
+    const Extent other = extent_of(b);
+    return one.low < other.high && other.low < one.high;
 }
 
 void refuse(const char* function, const char* name, const py::handle& value) {

@@ -97,6 +97,14 @@ inline bool is_writable(const Argument& a) {
             a.stride(0) >= a.cols() * a.item_size());
 }
 
+// The memory from the lowest element to the end of the highest; empty if there are
+// none.
+struct Extent {
+    std::intptr_t low;
+    std::intptr_t high;
+};
+Extent extent_of(const Argument& a);
+
 // Whether the memory between the first and the last element meets; if not, neither do
 // the elements.
 bool extents_touch(const Argument& a, const Argument& b);

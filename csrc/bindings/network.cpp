@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <memory>
 #include <optional>
+#include <tuple>
 
 #include "../predict.h"
 #include "../random.h"
@@ -80,6 +82,9 @@ NetworkPlan make_plan(const std::vector<index_t>& sizes,
     }
     return {sizes, list, biases, loss};
 }
+
+// Contiguous; as they are.
+using RowNumbers = py::array_t<index_t, py::array::c_style>;
 
 class Network {
   public:
@@ -224,27 +229,12 @@ class Network {
                   const py::object& on_step, index_t every) const {
         const char* function = "fit";
         const Argument params = checked_vector(function, "params", params_);
-        check_writable(params);
         const Argument x = checked_x(function, x_, params);
-        const Argument t = checked_t(function, t_, x);
-        FitOptions fit_options = {lr,         epochs,
-                                  batch_size, shuffle,
-                                  tol,        optimizer_from(function, optimizer),
-                                  0.0,        0.0,
-                                  0.0,        step_count};
-        check_options(fit_options, options, x);
-        const Argument moments = checked(function, "moments", moments_);
-        const index_t copies = fit_options.optimizer == Optimizer::gd     ? 0
-                               : fit_options.optimizer == Optimizer::adam ? 2
-                                                                          : 1;
-        check_vector(moments, copies * plan_.n_params);
-        check_writable(moments);
-        std::uint64_t* generator = generator_words(function, state);
-        for (const Argument* input : {&x, &t}) {
-            check_no_overlap(params, *input);
-            check_no_overlap(moments, *input);
-        }
-        check_no_overlap(moments, params);
+        const FitCall fit_call = checked_fit(
+            function, params, x, t_, state, std::nullopt,
+            {lr, epochs, batch_size, shuffle, tol, optimizer_from(function, optimizer),
+             0.0, 0.0, 0.0, step_count},
+            options, moments_);
         FitHooks hooks;
         hooks.interrupted = signal_raised;
         hooks.min_interval = min_interval;
@@ -263,36 +253,74 @@ class Network {
         FitResult result;
         dispatch_dtype(dtype_, [&](auto tag) {
             using T = decltype(tag);
-            T* p = mutable_vector_data<T>(params);
-            T* m = mutable_vector_data<T>(moments);
-            const auto rows = view<T>(x);
-            const auto targets = view<T>(t);
+            const FitJob<T> job = job_of<T>(fit_call);
             try {
                 const ReleaseGil nogil;
-                result = siglin::fit<T>(plan_, p, rows, targets, m, generator,
-                                        fit_options, hooks);
+                result = siglin::fit<T>(plan_, job.params, job.x, job.t, job.moments,
+                                        job.generator, job.options, hooks, job.subset);
             } catch (const Interrupted&) {
                 throw py::error_already_set();
             }
         });
+        return as_tuple(result);
+    }
+
+    // The checked arguments of a fit.
+    struct FitCall {
+        Argument params;
+        Argument x;
+        Argument t;
+        Argument moments;
+        std::uint64_t* generator;
+        FitOptions options;
+        RowSubset subset;
+    };
+
+    // subset: the numbers of the rows to take, or none for all.
+    FitCall checked_fit(const char* function, const Argument& params, const Argument& x,
+                        const py::object& t_, const py::object& state,
+                        const std::optional<RowNumbers>& subset, FitOptions options,
+                        const std::vector<double>& values,
+                        const py::object& moments_) const {
+        check_writable(params);
+        const Argument t = checked_t(function, t_, x);
+        RowSubset rows;
+        if (subset) {
+            rows = checked_rows(function, *subset, x);
+        }
+        check_options(options, values, rows.rows == nullptr ? x.rows() : rows.count);
+        const Argument moments = checked(function, "moments", moments_);
+        const index_t copies = options.optimizer == Optimizer::gd     ? 0
+                               : options.optimizer == Optimizer::adam ? 2
+                                                                      : 1;
+        check_vector(moments, copies * plan_.n_params);
+        check_writable(moments);
+        std::uint64_t* generator = generator_words(function, state);
+        for (const Argument* input : {&x, &t}) {
+            check_no_overlap(params, *input);
+            check_no_overlap(moments, *input);
+        }
+        check_no_overlap(moments, params);
+        return {params, x, t, moments, generator, options, rows};
+    }
+
+    template <class T>
+    FitJob<T> job_of(const FitCall& c) const {
+        return {&plan_,
+                mutable_vector_data<T>(c.params),
+                view<T>(c.x),
+                view<T>(c.t),
+                mutable_vector_data<T>(c.moments),
+                c.generator,
+                c.options,
+                c.subset};
+    }
+
+    static py::tuple as_tuple(const FitResult& result) {
         py::array_t<double> losses(static_cast<py::ssize_t>(result.loss.size()));
         std::copy(result.loss.begin(), result.loss.end(), losses.mutable_data());
         return py::make_tuple(losses, result.epochs, result.steps, result.seconds,
                               name_of(result.reason));
-    }
-
-  private:
-    // An argument of the network's dtype.
-    Argument checked(const char* function, const char* name,
-                     const py::handle& value) const {
-        Argument a = argument(function, name, value);
-        if (a.dtype != dtype_) {
-            throw DTypeError(a.what() + " must be " +
-                             (dtype_ == DType::f32 ? "float32" : "float64") +
-                             " like the network, got " +
-                             std::string(py::str(a.handle().attr("dtype"))));
-        }
-        return a;
     }
 
     Argument checked_vector(const char* function, const char* name,
@@ -307,6 +335,39 @@ class Network {
         Argument x = argument(function, "x", value, params);
         check_matrix(x, kAny, plan_.n_in(), "to enter the network");
         return x;
+    }
+
+  private:
+    // Throws unless these are numbers of rows of x, at least one.
+    static RowSubset checked_rows(const char* function, const RowNumbers& subset,
+                                  const Argument& x) {
+        const std::string what = std::string(function) + ": rows ";
+        if (subset.ndim() != 1 || subset.size() == 0) {
+            throw ShapeError(what + "must be a vector of at least one number");
+        }
+        const RowSubset rows = {subset.data(), subset.size()};
+        const index_t* const end = rows.rows + rows.count;
+        const index_t* const wrong = std::find_if(
+            rows.rows, end, [&](index_t row) { return row < 0 || row >= x.rows(); });
+        if (wrong != end) {
+            throw py::value_error(what + "must be numbers from 0 to " +
+                                  std::to_string(x.rows() - 1) + ", got " +
+                                  std::to_string(*wrong));
+        }
+        return rows;
+    }
+
+    // An argument of the network's dtype.
+    Argument checked(const char* function, const char* name,
+                     const py::handle& value) const {
+        Argument a = argument(function, name, value);
+        if (a.dtype != dtype_) {
+            throw DTypeError(a.what() + " must be " +
+                             (dtype_ == DType::f32 ? "float32" : "float64") +
+                             " like the network, got " +
+                             std::string(py::str(a.handle().attr("dtype"))));
+        }
+        return a;
     }
 
     Argument checked_t(const char* function, const py::handle& value,
@@ -325,8 +386,8 @@ class Network {
         }
     }
 
-    static void check_options(FitOptions& options, const std::vector<double>& values,
-                              const Argument& x) {
+    void check_options(FitOptions& options, const std::vector<double>& values,
+                       index_t rows) const {
         const auto require = [](bool ok, const std::string& what) {
             if (!ok) {
                 throw py::value_error("fit: " + what);
@@ -334,7 +395,7 @@ class Network {
         };
         require(std::isfinite(options.lr) && options.lr > 0,
                 "lr must be a finite number > 0, got " + std::to_string(options.lr));
-        check_finite("fit", "lr", options.lr, x.dtype);
+        check_finite("fit", "lr", options.lr, dtype_);
         require(options.epochs >= 0,
                 "epochs must be >= 0, got " + std::to_string(options.epochs));
         require(options.batch_size >= 1,
@@ -362,7 +423,7 @@ class Network {
             options.beta2 = values[1];
             options.eps = values[2];
         }
-        options.batch_size = std::min(options.batch_size, x.rows());
+        options.batch_size = std::min(options.batch_size, rows);
     }
 
     double work(index_t rows) const {
@@ -396,6 +457,128 @@ class Network {
     NetworkPlan plan_;
     DType dtype_;
 };
+
+// The arguments that differ from job to job: network, params, t, rows, state, lr,
+// optimizer, options, moments, step_count.
+using JobArguments =
+    std::tuple<const Network*, py::object, py::object, std::optional<RowNumbers>,
+               py::object, double, std::string, std::vector<double>, py::object,
+               std::int64_t>;
+
+// Throws ValueError where what one job writes touches what another one reads or writes.
+void check_jobs_apart(const std::vector<Network::FitCall>& calls) {
+    const auto by_low = [](const Extent& a, const Extent& b) { return a.low < b.low; };
+    const auto words = [](const void* data, index_t count) -> Extent {
+        const auto low = reinterpret_cast<std::intptr_t>(data);
+        return {low, low + count * 8};
+    };
+    std::vector<Extent> written;
+    std::vector<Extent> read;
+    for (const Network::FitCall& c : calls) {
+        written.push_back(extent_of(c.params));
+        written.push_back(words(c.generator, 4));
+        if (c.moments.size() > 0) {
+            written.push_back(extent_of(c.moments));
+        }
+        read.push_back(extent_of(c.x));
+        read.push_back(extent_of(c.t));
+        read.push_back(words(c.subset.rows, c.subset.count));
+    }
+    std::sort(written.begin(), written.end(), by_low);
+    bool apart = true;
+    for (std::size_t i = 1; i < written.size(); ++i) {
+        apart = apart && written[i - 1].high <= written[i].low;
+    }
+    // Where those are apart, their ends are in order too.
+    for (const Extent& r : read) {
+        const auto w = std::lower_bound(
+            written.begin(), written.end(), r,
+            [](const Extent& a, const Extent& b) { return a.high <= b.low; });
+        apart = apart && (w == written.end() || r.high <= w->low || r.high == r.low);
+    }
+    if (!apart) {
+        throw py::value_error("fit_many: the arrays of the jobs must not overlap");
+    }
+}
+
+// Returns for each job what Network.fit returns. steps: gets the steps of each job,
+// also where one is interrupted.
+py::list fit_jobs(const py::object& x_, const std::vector<JobArguments>& jobs,
+                  index_t epochs, index_t batch_size, bool shuffle, double tol,
+                  py::array_t<std::int64_t, py::array::c_style> steps,
+                  const py::object& on_progress) {
+    const char* function = "fit_many";
+    if (steps.ndim() != 1 || steps.size() != static_cast<py::ssize_t>(jobs.size()) ||
+        !steps.writeable()) {
+        throw ShapeError(
+            "fit_many: steps must be a writable vector with one for each "
+            "job");
+    }
+    std::int64_t* const steps_of = steps.mutable_data();
+    std::vector<Network::FitCall> calls;
+    for (const JobArguments& job : jobs) {
+        const auto& [network, params_, t, rows, state, lr, optimizer, options, moments,
+                     step_count] = job;
+        const Argument params = network->checked_vector(function, "params", params_);
+        const Argument x = network->checked_x(function, x_, params);
+        calls.push_back(network->checked_fit(
+            function, params, x, t, state, rows,
+            {lr, epochs, batch_size, shuffle, tol, optimizer_from(function, optimizer),
+             0.0, 0.0, 0.0, step_count},
+            options, moments));
+    }
+    check_jobs_apart(calls);
+    const auto interrupted = [&on_progress](index_t done) {
+        return with_gil([&] {
+            if (PyErr_CheckSignals() != 0) {
+                return true;
+            }
+            try {
+                if (!on_progress.is_none()) {
+                    call(on_progress, done);
+                }
+            } catch (py::error_already_set& error) {
+                error.restore();  // nothing may be thrown while others are waited for
+                return true;
+            }
+            return false;
+        });
+    };
+    std::vector<FitResult> results;
+    if (!calls.empty()) {
+        dispatch_dtype(calls.front().x.dtype, [&](auto tag) {
+            using T = decltype(tag);
+            std::vector<FitJob<T>> native;
+            for (std::size_t k = 0; k < jobs.size(); ++k) {
+                native.push_back(std::get<0>(jobs[k])->job_of<T>(calls[k]));
+            }
+            bool stopped = false;
+            std::exception_ptr error;
+            try {
+                const ReleaseGil nogil;
+                siglin::fit_many<T>(native, interrupted, results);
+            } catch (const Interrupted&) {
+                stopped = true;
+            } catch (...) {
+                error = std::current_exception();
+            }
+            for (std::size_t k = 0; k < results.size(); ++k) {
+                steps_of[k] = results[k].steps;
+            }
+            if (error) {
+                std::rethrow_exception(error);
+            }
+            if (stopped) {
+                throw py::error_already_set();
+            }
+        });
+    }
+    py::list list;
+    for (const FitResult& result : results) {
+        list.append(Network::as_tuple(result));
+    }
+    return list;
+}
 
 constexpr Signature kPredictNow = {
     "predict_now",
@@ -447,6 +630,9 @@ void bind_network(py::module_& m) {
     const auto none = py::none();
     m.def("perceptron_fit", &perceptron_fit, arg("params"), arg("x"), arg("t"),
           arg("bias"), arg("epochs"));
+    m.def("fit_many", &fit_jobs, arg("x"), arg("jobs").noconvert(), py::kw_only(),
+          arg("epochs"), arg("batch_size"), arg("shuffle"), arg("tol"),
+          arg("steps").noconvert(), arg("on_progress"));
     py::class_<Network> network(m, "Network");
     network
         .def(py::init<const std::vector<index_t>&, const std::vector<std::string>&,

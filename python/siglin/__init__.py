@@ -52,6 +52,7 @@ from siglin.functions import (
     update,
 )
 from siglin.layers import Dense
+from siglin.many import fit_many
 from siglin.network import Network, Neuron
 from siglin.optimizers import Adam, GradientDescent, Momentum, Nesterov
 from siglin.perceptron import Perceptron
@@ -80,6 +81,7 @@ __all__ = [
     "backward_update",
     "build_info",
     "convert",
+    "fit_many",
     "forward",
     "get_num_threads",
     "load",

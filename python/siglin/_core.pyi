@@ -20,6 +20,23 @@ GeneratorState: TypeAlias = npt.NDArray[
 ]  # (4,), contiguous, advanced in place
 EpochHook: TypeAlias = Callable[[int, int, float], bool]  # epoch, step, loss -> stop
 StepHook: TypeAlias = Callable[[int, int, float], None]  # epoch, step, loss
+RowNumbers: TypeAlias = npt.NDArray[np.int64]  # (n,), contiguous, never written to
+# Losses of the epochs, epochs, steps, seconds, why it stopped.
+FitResult: TypeAlias = tuple[npt.NDArray[np.float64], int, int, float, str]
+# What differs from fit to fit: network, params, t, rows, state, lr, optimizer, options,
+# moments, step_count.
+FitJob: TypeAlias = tuple[
+    Network,
+    Vector,
+    Matrix,
+    RowNumbers | None,
+    GeneratorState,
+    float,
+    str,
+    Sequence[float],
+    Vector,
+    int,
+]
 
 def compiled_targets() -> list[str]: ...
 def targets() -> list[str]: ...
@@ -84,6 +101,17 @@ def fill_normal(state: GeneratorState, out: Vector) -> None: ...
 def perceptron_fit(
     params: Vector, x: Matrix, t: Matrix, bias: bool, epochs: int
 ) -> tuple[list[int], int, str]: ...
+def fit_many(
+    x: Matrix,
+    jobs: Sequence[FitJob],
+    *,
+    epochs: int,
+    batch_size: int,
+    shuffle: bool,
+    tol: float,
+    steps: npt.NDArray[np.int64],
+    on_progress: Callable[[int], None] | None,
+) -> list[FitResult]: ...
 
 class Network:
     def __init__(
@@ -127,4 +155,4 @@ class Network:
         min_interval: float,
         on_step: StepHook | None,
         every: int,
-    ) -> tuple[npt.NDArray[np.float64], int, int, float, str]: ...
+    ) -> FitResult: ...

@@ -34,7 +34,8 @@ class History:
     seconds : float
         Time taken by the loop.
     stop_reason : str
-        "epochs", "tol" or "callback"; from a perceptron "epochs" or "no_mistakes".
+        "epochs", "tol" or "callback"; from `fit_many` also "diverged"; from a perceptron
+        "epochs" or "no_mistakes".
 
     Examples
     --------
@@ -116,6 +117,9 @@ class Silence:
     def epoch(self, epoch: int, step: int, loss: float) -> None:
         """Show an epoch that is done."""
 
+    def epochs_of_all(self, epochs: int) -> None:
+        """Show how many epochs several fits have done together."""
+
     def step(self, epoch: int, step: int, loss: float) -> None:
         """Show a step that is done."""
 
@@ -152,6 +156,13 @@ class Meter(Silence):
             rate = (epoch - self.shown) * self.rows / max(now - self.last, 1e-9)
             self.show(epoch, f"step {step}", f"loss {loss:.6g}  {rate:,.0f} rows/s")
             self.shown, self.last = epoch, now
+
+    def epochs_of_all(self, epochs: int) -> None:
+        """Show them, if it is time to."""
+        now = time.perf_counter()
+        if self.is_due(epochs, now):
+            self.show(epochs, "", "")
+            self.shown, self.last = epochs, now
 
     def show(self, epoch: int, step: str, values: str) -> None:
         """Show this."""

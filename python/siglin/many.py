@@ -1,0 +1,368 @@
+"""fit_many: networks trained side by side, one on each core."""
+
+import contextlib
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from siglin import _core
+from siglin._arrays import (
+    Array,
+    ArrayLike,
+    check_flag,
+    check_integer,
+    check_real,
+    check_shape,
+)
+from siglin._data import check_finite
+from siglin.errors import DTypeError, ShapeError
+from siglin.layers import make_generator
+from siglin.network import MAX_COUNT, Network
+from siglin.optimizers import Optimizer, check_optimizer
+from siglin.training import History, make_progress
+
+
+def fit_many(
+    networks: Sequence[Network],
+    x: ArrayLike,
+    t: ArrayLike | Sequence[ArrayLike],
+    *,
+    lr: float | Sequence[float] = 0.1,
+    rows: Sequence[ArrayLike | None] | None = None,
+    epochs: int = 1,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    seed: int | Sequence[int | None] | None = None,
+    optimizer: str | Sequence[str | Optimizer] = "gd",
+    tol: float = 0.0,
+    progress: bool = False,
+) -> list[History]:
+    """Train several networks on the same rows, side by side on all cores.
+
+    Each network ends with the bits that ``network.fit`` with its own settings gives it,
+    whatever the others do and for any number of threads: for the restarts of one
+    network, a search among step sizes, the folds of a cross-validation, an ensemble.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+        Networks that take these inputs and targets; they may differ in everything else.
+        None of them twice.
+    x : array_like, shape (rows, n_in)
+        Finite numbers, as in `Network.fit`: not copied, however many networks there are.
+    t : array_like, shape (rows, n_out), or a list of arrays
+        Targets as in `Network.fit`. A list or tuple of as many arrays as there are
+        networks has those of each.
+    lr : float or sequence of float, default 0.1
+        Step size, dimensionless, > 0; one for all, or one for each.
+    rows : sequence, optional
+        For each network the rows that it sees, as from ``x[rows[k]], t[rows[k]]``: None
+        (all), numbers from 0 (in this order, and as often as they stand there), or a
+        mask. None for all networks sees all rows.
+    epochs, batch_size, shuffle, tol
+        As in `Network.fit`, for all networks.
+    seed : int or sequence, optional
+        Of the permutations, one for all or one (or None) for each. None goes on with each
+        network's own generator.
+    optimizer : str or sequence, default "gd"
+        A name for all, or for each a name or an object such as ``siglin.Adam()``, whose
+        memory goes on across fits.
+    progress : bool, default False
+        Whether to show the epochs of all networks together, as in `Network.fit`.
+
+    Returns
+    -------
+    list of History
+        One for each network. A network whose loss or parameters became non-finite has the
+        stop_reason "diverged" and keeps its last finite parameters; the others go on.
+
+    Raises
+    ------
+    ShapeError, DTypeError, TypeError, ValueError
+        As `Network.fit`, and if there is not one value for each network.
+    RuntimeError
+        If a network or an optimiser is busy with another fit.
+    KeyboardInterrupt
+        On Ctrl-C. Every network keeps the parameters of its last whole step.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a network diverged. It is no exception, as in `Network.fit`, because that would
+        keep the histories of the others back: among many step sizes some are too large.
+
+    Notes
+    -----
+    Nothing is changed before all arguments are checked. There is no callback: the fits
+    run without the interpreter's lock. A fit stays on one thread, and each thread takes
+    the next fit when it is done with one: networks in the order of their work, the
+    longest first, share the cores best. One large network is better left to
+    `Network.fit`, which shares its products.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import siglin
+    >>> x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> networks = [siglin.Network([2, 4, 1], seed=seed) for seed in range(8)]
+    >>> histories = siglin.fit_many(networks, x, [0, 1, 1, 0], lr=2.0, epochs=2000)
+    >>> best = min(range(8), key=lambda k: histories[k].loss[-1])
+    >>> networks[best].predict(x).round().ravel()
+    array([0., 1., 1., 0.])
+
+    The folds of a cross-validation:
+
+    >>> folds = [np.arange(4) != k for k in range(4)]
+    >>> neurons = [siglin.Neuron(2, bias=True) for _ in folds]
+    >>> histories = siglin.fit_many(neurons, x, [0, 0, 0, 1], rows=folds, epochs=10)
+    >>> [history.steps for history in histories]
+    [10, 10, 10, 10]
+    """
+    nets = _check_networks(networks)
+    count = len(nets)
+    with contextlib.ExitStack() as stack:
+        for net in nets:
+            stack.enter_context(net._gate)
+        step_sizes = [_check_lr(value) for value in _one_each("lr", lr, count)]
+        epochs = check_integer("fit_many", "epochs", epochs, 0, MAX_COUNT)
+        if batch_size is not None:
+            batch_size = check_integer("fit_many", "batch_size", batch_size, 1)
+        shuffle = check_flag("fit_many", "shuffle", shuffle)
+        tol = check_real("fit_many", "tol", tol)
+        if tol < 0:
+            raise ValueError(f"fit_many: tol must be >= 0, got {tol}")
+        progress = check_flag("fit_many", "progress", progress)
+        generators = [
+            net._generator if one is None else make_generator("fit_many", one)
+            for net, one in zip(nets, _one_each("seed", seed, count), strict=True)
+        ]
+        methods = _check_optimizers(optimizer, count)
+        if not nets:
+            return []
+        inputs = _check_inputs(nets, x)
+        targets = _check_targets(nets, t, len(inputs))
+        subsets = _check_rows(rows, count, len(inputs))
+        for method in methods:
+            stack.enter_context(method)
+        jobs = [
+            (
+                net._native,
+                net._params,
+                target,
+                subset,
+                generator,
+                step_size,
+                method.name,
+                method.options,
+                method.prepare(net.n_params, net.dtype),
+                method.step_count,
+            )
+            for net, target, subset, generator, step_size, method in zip(
+                nets, targets, subsets, generators, step_sizes, methods, strict=True
+            )
+        ]
+        steps = np.zeros(count, np.int64)
+        shown = make_progress(progress, count * epochs, 0)
+        try:
+            results = _core.fit_many(
+                inputs,
+                jobs,
+                epochs=epochs,
+                batch_size=min(batch_size or MAX_COUNT, MAX_COUNT),
+                shuffle=shuffle,
+                tol=tol,
+                steps=steps,
+                on_progress=shown.epochs_of_all if progress else None,
+            )
+            shown.epochs_of_all(sum(done for _, done, *_ in results))
+        finally:
+            shown.close()
+            for method, done in zip(methods, steps.tolist(), strict=True):
+                method.step_count += done
+        histories = [
+            History(losses.tolist(), done, total, seconds, reason)
+            for losses, done, total, seconds, reason in results
+        ]
+        _warn_of_divergence(histories, methods)
+    return histories
+
+
+def _check_networks(networks: object) -> list[Network]:
+    if isinstance(networks, Network) or not isinstance(networks, Iterable):
+        msg = (
+            f"fit_many: networks must be a sequence of Network, "
+            f"got {type(networks).__name__}"
+        )
+        raise TypeError(msg)
+    nets = list(networks)
+    for k, net in enumerate(nets):
+        if not isinstance(net, Network):
+            msg = f"fit_many: networks[{k}] must be a Network, got {type(net).__name__}"
+            raise TypeError(msg)
+    _check_distinct("networks", nets)
+    for k, net in enumerate(nets):
+        net._check_trainable("fit_many")
+        n_in, first = net.layers[0].n_in, nets[0].layers[0].n_in
+        if n_in != first:
+            msg = (
+                f"fit_many: all networks must have the same number of inputs: "
+                f"networks[0] has {first}, networks[{k}] has {n_in}"
+            )
+            raise ShapeError(msg)
+        if net.dtype != nets[0].dtype:
+            msg = (
+                f"fit_many: all networks must have the same dtype: networks[0] is "
+                f"{nets[0].dtype}, networks[{k}] is {net.dtype}"
+            )
+            raise DTypeError(msg)
+    return nets
+
+
+def _check_distinct(name: str, values: Sequence[object]) -> None:
+    first: dict[int, int] = {}
+    for k, value in enumerate(values):
+        if first.setdefault(id(value), k) != k:
+            msg = (
+                f"fit_many: {name}[{k}] is the same object as "
+                f"{name}[{first[id(value)]}]"
+            )
+            raise ValueError(msg)
+
+
+def _one_each(name: str, value: Any, count: int) -> list[Any]:
+    """Return one value for each network: those of a sequence, or the one that it is."""
+    one = isinstance(value, str) or np.ndim(value) == 0
+    values = [value] * count if one else list(value)
+    if len(values) != count:
+        msg = (
+            f"fit_many: {name} must be one for all or one for each of the {count} "
+            f"networks, got {len(values)}"
+        )
+        raise ValueError(msg)
+    return values
+
+
+def _check_lr(value: object) -> float:
+    step_size = check_real("fit_many", "lr", value)
+    if step_size <= 0:
+        raise ValueError(f"fit_many: lr must be > 0, got {step_size}")
+    return step_size
+
+
+def _check_optimizers(optimizer: Any, count: int) -> list[Optimizer]:
+    if isinstance(optimizer, Optimizer):
+        msg = (
+            f"fit_many: optimizer is one {type(optimizer).__name__}, which has the "
+            f"memory of one network; give a name, or an object for each network"
+        )
+        raise TypeError(msg)
+    values = [optimizer] * count
+    if isinstance(optimizer, list | tuple):
+        values = _one_each("optimizer", optimizer, count)
+        _check_distinct(
+            "optimizer", [one if isinstance(one, Optimizer) else [] for one in values]
+        )
+    return [check_optimizer(one) for one in values]
+
+
+def _check_inputs(nets: Sequence[Network], x: object) -> Array:
+    inputs = nets[0]._inputs("fit_many", x)
+    check_finite("fit_many", "x", inputs)
+    return inputs
+
+
+def _check_targets(nets: Sequence[Network], t: object, rows: int) -> list[Array]:
+    """Return the targets of each network; those of one array are shared."""
+    given: list[object] = [t] * len(nets)
+    if isinstance(t, list | tuple) and t and all(map(_is_array, t)):
+        given = list(t)
+        if len(given) != len(nets):
+            msg = (
+                f"fit_many: a list of arrays t must have one for each of the "
+                f"{len(nets)} networks, got {len(given)}"
+            )
+            raise ValueError(msg)
+    ready: dict[tuple[int, str, int], Array] = {}
+    for net, one in zip(nets, given, strict=True):
+        key = id(one), net.loss_name, net.layers[-1].n_out
+        if key not in ready:
+            ready[key] = net._targets("fit_many", one, rows, finite=True)
+    return [
+        ready[id(one), net.loss_name, net.layers[-1].n_out]
+        for net, one in zip(nets, given, strict=True)
+    ]
+
+
+def _is_array(value: object) -> bool:
+    return getattr(value, "ndim", 0) > 0
+
+
+def _check_rows(
+    rows: Any, count: int, available: int
+) -> list[npt.NDArray[np.int64] | None]:
+    """Return for each network the numbers of its rows, or None for all."""
+    if rows is None:
+        return [None] * count
+    if isinstance(rows, str) or not isinstance(rows, Iterable):
+        msg = (
+            f"fit_many: rows must be None or a sequence with one entry for each "
+            f"network, got {type(rows).__name__}"
+        )
+        raise TypeError(msg)
+    entries = list(rows)
+    if len(entries) != count:
+        msg = (
+            f"fit_many: rows must have one entry for each of the {count} networks, "
+            f"got {len(entries)}"
+        )
+        raise ValueError(msg)
+    return [
+        None if entry is None else _check_subset(f"rows[{k}]", entry, available)
+        for k, entry in enumerate(entries)
+    ]
+
+
+def _check_subset(name: str, entry: Any, available: int) -> npt.NDArray[np.int64]:
+    """Return the numbers of a subset's rows, in an array that nobody else changes."""
+    given = np.asarray(entry)
+    if given.ndim != 1:
+        msg = (
+            f"fit_many: {name} must be 1-D: numbers of rows or a mask; got "
+            f"{given.ndim}-D {given.shape}"
+        )
+        raise ShapeError(msg)
+    if given.dtype == np.bool_:
+        check_shape("fit_many", name, given, (available,), " as a mask of the rows")
+        given = np.flatnonzero(given)
+    if given.size == 0:
+        raise ShapeError(f"fit_many: {name} has no rows; at least one is needed")
+    if given.dtype.kind not in "iu":
+        msg = f"fit_many: {name} must be numbers of rows or a mask, got {given.dtype}"
+        raise DTypeError(msg)
+    low, high = int(given.min()), int(given.max())
+    if low < 0 or high >= available:
+        msg = (
+            f"fit_many: {name} must be numbers from 0 to {available - 1}, "
+            f"got {low if low < 0 else high}"
+        )
+        raise ValueError(msg)
+    return np.array(given, np.int64)
+
+
+def _warn_of_divergence(
+    histories: Sequence[History], methods: Sequence[Optimizer]
+) -> None:
+    diverged = [k for k, h in enumerate(histories) if h.stop_reason == "diverged"]
+    for k in diverged:
+        methods[k].reset()
+    if diverged:
+        some = ", ".join(map(str, diverged[:10])) + (", ..." * (len(diverged) > 10))
+        msg = (
+            f"fit_many: the loss or the parameters of {len(diverged)} of "
+            f"{len(histories)} networks became non-finite (networks {some}); they keep "
+            f"their last finite parameters. A smaller lr may help"
+        )
+        warnings.warn(msg, RuntimeWarning, stacklevel=3)

@@ -1,0 +1,597 @@
+"""fit_many: the bits of single fits, row subsets, bad arguments, Ctrl-C, divergence."""
+
+import copy
+import sys
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+import siglin
+from siglin import _core
+from test_fit import interrupt_after
+
+PLENTY = 400  # epochs of these networks that are worth sharing among threads
+
+
+def make_data(rng, dtype=np.float64, rows=40, n_out=1):
+    x = rng.normal(size=(rows, 3)).astype(dtype)
+    t = rng.uniform(size=(rows, n_out)).astype(dtype)
+    return x, t
+
+
+def make_networks(count, dtype=np.float64, sizes=(3, 5, 1), **options):
+    return [
+        siglin.Network(sizes, dtype=dtype, seed=seed, **options)
+        for seed in range(count)
+    ]
+
+
+def assert_same(nets, histories, others, other_histories):
+    for net, other in zip(nets, others, strict=True):
+        assert net.params.tobytes() == other.params.tobytes()
+        assert net._generator.tobytes() == other._generator.tobytes()
+    for one, other in zip(histories, other_histories, strict=True):
+        assert one.loss == other.loss
+        assert (one.epochs, one.steps) == (other.epochs, other.steps)
+        assert one.stop_reason == other.stop_reason
+        assert one.seconds > 0
+
+
+# ---- the bits of single fits ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("batch_size", [None, 1, 7, 16])
+def test_bits_are_those_of_single_fits(batch_size, threads, dtype, rng):
+    x, t = make_data(rng, dtype)
+    lrs = np.geomspace(0.01, 1.0, 6)
+    nets, singles = make_networks(6, dtype), make_networks(6, dtype)
+    settings = {"epochs": PLENTY // 4, "batch_size": batch_size}
+    with siglin.num_threads(threads):
+        histories = siglin.fit_many(nets, x, t, lr=lrs, **settings)
+    expected = [
+        net.fit(x, t, lr=lr, **settings) for net, lr in zip(singles, lrs, strict=True)
+    ]
+    assert_same(nets, histories, singles, expected)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("batch_size", [None, 1, 4, 16, 32])
+@pytest.mark.parametrize(
+    ("sizes", "options"),
+    [
+        ((3, 5, 2), {}),  # narrow; small, row by row
+        ((3, 1), {"bias": False}),  # one neuron
+        ((3, 80, 80, 2), {"activation": "tanh"}),  # beyond what is small or narrow
+        ((3, 6, 4), {"loss": "cross_entropy"}),  # never narrow
+    ],
+)
+def test_bits_with_subsets_are_those_of_copies(
+    sizes, options, batch_size, shuffle, target, dtype, rng
+):
+    x, _ = make_data(rng, dtype)
+    classes = options.get("loss") == "cross_entropy"
+    t = (
+        rng.integers(0, 4, len(x))
+        if classes
+        else rng.uniform(size=(len(x), sizes[-1])).astype(dtype)
+    )
+    subsets = [
+        None,
+        rng.permutation(40)[:33],
+        rng.integers(0, 40, 45),  # as a bootstrap has them: repeated
+        np.arange(40) % 3 != 0,  # a mask
+        [7],
+        np.arange(40)[::-2],
+    ]
+    settings = {"epochs": 3, "batch_size": batch_size, "shuffle": shuffle, "lr": 0.05}
+    nets = make_networks(len(subsets), dtype, sizes, **options)
+    singles = make_networks(len(subsets), dtype, sizes, **options)
+    histories = siglin.fit_many(nets, x, t, rows=subsets, **settings)
+    expected = [
+        net.fit(x if one is None else x[one], t if one is None else t[one], **settings)
+        for net, one in zip(singles, subsets, strict=True)
+    ]
+    assert_same(nets, histories, singles, expected)
+
+
+def test_many_rows_in_a_subset(rng):
+    """Single rows whose epochs are not many to a kernel call, blocks that are shared."""
+    x, t = make_data(rng, rows=3000)
+    subset = rng.permutation(3000)[:2500]
+    for sizes, batch_size, shuffle in (
+        ((3, 4, 1), 1, False),
+        ((3, 1), None, True),
+        ((3, 4, 1), 1024, False),
+        ((3, 90, 70, 1), 2200, True),
+    ):
+        (net,), (single,) = make_networks(1, sizes=sizes), make_networks(1, sizes=sizes)
+        settings = {"epochs": 2, "batch_size": batch_size, "shuffle": shuffle}
+        history = siglin.fit_many([net], x, t, rows=[subset], **settings)
+        expected = [single.fit(x[subset], t[subset], **settings)]
+        assert_same([net], history, [single], expected)
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "nesterov", "adam"])
+def test_optimizers_of_each(optimizer, rng):
+    x, t = make_data(rng)
+    nets, singles = make_networks(4), make_networks(4)
+    settings = {"epochs": PLENTY, "tol": 1e-3, "batch_size": 16}
+    histories = siglin.fit_many(nets, x, t, optimizer=optimizer, **settings)
+    expected = [net.fit(x, t, optimizer=optimizer, **settings) for net in singles]
+    assert_same(nets, histories, singles, expected)
+
+
+def test_memory_of_optimizers_goes_on(rng):
+    x, t = make_data(rng)
+    nets, singles = make_networks(3), make_networks(3)
+    mixed = [siglin.Adam(), siglin.Momentum(0.5), "nesterov"]
+    alone = [siglin.Adam(), siglin.Momentum(0.5), "nesterov"]
+    for _ in range(2):
+        histories = siglin.fit_many(nets, x, t, optimizer=mixed, epochs=9, lr=0.01)
+        expected = [
+            net.fit(x, t, optimizer=one, epochs=9, lr=0.01)
+            for net, one in zip(singles, alone, strict=True)
+        ]
+        assert_same(nets, histories, singles, expected)
+    assert mixed[0].step_count == mixed[1].step_count == 18
+
+
+@pytest.mark.parametrize("seed", [5, [5, None, 6]])
+def test_seeds_of_the_permutations(seed, rng):
+    x, t = make_data(rng)
+    nets, singles = make_networks(3), make_networks(3)
+    settings = {"epochs": 3, "batch_size": 8}
+    histories = siglin.fit_many(nets, x, t, seed=seed, **settings)
+    seeds = seed if isinstance(seed, list) else [seed] * 3
+    expected = [
+        net.fit(x, t, seed=one, **settings)
+        for net, one in zip(singles, seeds, strict=True)
+    ]
+    assert_same(nets, histories, singles, expected)
+
+
+def test_targets_of_each(rng):
+    x, _ = make_data(rng)
+    targets = [rng.uniform(size=40), rng.uniform(size=(40, 1)), rng.integers(0, 2, 40)]
+    nets, singles = make_networks(3), make_networks(3)
+    histories = siglin.fit_many(nets, x, targets, epochs=5)
+    expected = [
+        net.fit(x, t, epochs=5) for net, t in zip(singles, targets, strict=True)
+    ]
+    assert_same(nets, histories, singles, expected)
+
+
+def test_networks_may_differ(rng):
+    x, _ = make_data(rng)
+    t = rng.integers(0, 2, 40)
+    nets = [
+        siglin.Network([3, 4, 1], seed=1),
+        siglin.Network([3, 2], loss="cross_entropy", seed=2),
+        siglin.Network([3, 70, 9, 1], loss="squared_error", activation="relu"),
+        siglin.Neuron(3),
+    ]
+    singles = copy.deepcopy(nets)
+    histories = siglin.fit_many(nets, x, t, epochs=5, lr=0.01)
+    expected = [net.fit(x, t, epochs=5, lr=0.01) for net in singles]
+    assert_same(nets, histories, singles, expected)
+
+
+def test_data_as_users_have_it(rng):
+    """Lists, other layouts, a generator of networks, one of no rows to speak of."""
+    nets, singles = make_networks(2), make_networks(2)
+    x, t = [[1, 2, 3], [4, 5, 7]], [0, 1]
+    histories = siglin.fit_many(iter(nets), x, t, epochs=2)
+    expected = [net.fit(x, t, epochs=2) for net in singles]
+    assert_same(nets, histories, singles, expected)
+    assert siglin.fit_many([], x, t) == []
+    before = nets[0].params.copy()
+    assert [h.steps for h in siglin.fit_many(nets, x, t, epochs=0)] == [0, 0]
+    np.testing.assert_array_equal(nets[0].params, before)
+
+
+@pytest.mark.timing
+def test_x_is_not_copied(rng):
+    """Neither for the networks nor for their subsets: the memory in use says so."""
+    resource = pytest.importorskip("resource")
+    rows = 5_000_000  # 120 MB, if copied
+    x = np.broadcast_to(rng.normal(size=(1, 3)), (rows, 3))
+    t = np.lib.stride_tricks.as_strided(np.zeros((1, 1)), (rows, 1), (0, 8))
+    nets = make_networks(2, sizes=(3, 1))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    siglin.fit_many(nets, x, t, rows=[[3, 4], [rows - 1]])
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 30_000  # kB
+
+
+# ---- threads -------------------------------------------------------------------------
+
+
+def test_fits_are_shared_among_threads(rng):
+    x, t = make_data(rng, rows=400)
+    settings = {"epochs": 300, "batch_size": 32}
+    with siglin.num_threads(2):
+        for _ in range(50):  # on a busy machine the helper may come late
+            before = time.thread_time()
+            whole = time.process_time()
+            siglin.fit_many(make_networks(8), x, t, **settings)
+            mine = time.thread_time() - before
+            all_of_us = time.process_time() - whole
+            if mine < 0.8 * all_of_us:
+                return
+    pytest.fail("all fits ran on the calling thread")
+
+
+def test_several_callers_at_once(rng):
+    x, t = make_data(rng)
+    expected = make_networks(4)
+    for net in expected:
+        net.fit(x, t, epochs=PLENTY)
+    wrong = []
+
+    def run():
+        nets = make_networks(4)
+        siglin.fit_many(nets, x, t, epochs=PLENTY)
+        for net, other in zip(nets, expected, strict=True):
+            if not np.array_equal(net.params, other.params):
+                wrong.append(net)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_networks_are_busy_meanwhile_and_free_afterwards(rng):
+    x, t = make_data(rng)
+    nets = make_networks(2)
+    before = nets[0].params.copy()
+    with pytest.raises(RuntimeError, match="busy"):
+        nets[1].fit(x, t, callback=lambda _: siglin.fit_many(nets, x, t))
+    np.testing.assert_array_equal(nets[0].params, before)
+    optimizer = siglin.Adam()
+    with pytest.raises(RuntimeError, match="optimizer is busy"):
+        siglin.Neuron(3).fit(
+            x,
+            t,
+            optimizer=optimizer,
+            callback=lambda _: siglin.fit_many(nets[:1], x, t, optimizer=[optimizer]),
+        )
+    siglin.fit_many(nets, x, t)
+
+
+# ---- divergence ----------------------------------------------------------------------
+
+
+def test_one_that_diverges_does_not_stop_the_others(rng):
+    x, t = make_data(rng)
+    x[3] = 1e5
+    options = {"loss": "squared_error", "activation": "relu"}
+    nets, singles = make_networks(3, **options), make_networks(3, **options)
+    lrs = [1e-12, 1e300, 1e-11]
+    adams = [siglin.Adam() for _ in lrs]
+    with pytest.warns(RuntimeWarning, match=r"1 of 3 networks .* \(networks 1\)"):
+        histories = siglin.fit_many(
+            nets, x, t, lr=lrs, epochs=20, optimizer=adams, batch_size=9
+        )
+    reasons = [history.stop_reason for history in histories]
+    assert reasons == ["epochs", "diverged", "epochs"]
+    with pytest.raises(siglin.DivergenceError):
+        singles[1].fit(x, t, lr=1e300, epochs=20, optimizer="adam", batch_size=9)
+    for k in (0, 2):
+        singles[k].fit(x, t, lr=lrs[k], epochs=20, optimizer="adam", batch_size=9)
+    for net, single in zip(nets, singles, strict=True):
+        np.testing.assert_array_equal(net.params, single.params)
+        assert np.isfinite(net.params).all()
+    assert [adam.step_count for adam in adams] == [100, 0, 100]
+
+
+# ---- Ctrl-C --------------------------------------------------------------------------
+
+
+def set_and_fit(event, nets, *data, **settings):
+    event.set()
+    siglin.fit_many(nets, *data, **settings)
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ctrl_c_leaves_whole_steps(threads, rng):
+    """Of every network: those done, those under way on any thread, those not begun."""
+    x, t = make_data(rng, rows=2000)
+
+    def make():
+        return make_networks(5, sizes=(3, 20, 1))
+
+    # The caller runs out of work before the others do, and waits.
+    nets, adams = make(), [siglin.Adam() for _ in range(5)]
+    go, sent = interrupt_after(0.3)
+    rows = [[0], *[None] * 4]
+    with siglin.num_threads(threads), pytest.raises(KeyboardInterrupt):
+        set_and_fit(go, nets, x, t, epochs=40_000, rows=rows, lr=1e-4, optimizer=adams)
+    # 100 ms are promised; a busy machine may add as much.
+    assert time.perf_counter() - sent[0] < 0.2
+    for net, single, subset, adam in zip(nets, make(), rows, adams, strict=True):
+        if not np.array_equal(net.params, single.params):
+            assert adam.step_count > 0
+            data = (x, t) if subset is None else (x[subset], t[subset])
+            seen = []
+
+            def same(state, params=net.params, seen=seen):
+                seen.append(np.array_equal(state.params, params))
+                return seen[-1]
+
+            single.fit(*data, epochs=40_000, lr=1e-4, optimizer="adam", callback=same)
+            assert seen[-1]
+    siglin.fit_many(nets, x, t)  # not left busy
+
+
+@pytest.mark.timing
+def test_ctrl_c_while_the_caller_waits_for_others(rng):
+    """It took the short fit, of one row, and a helper has the long one."""
+    x, t = make_data(rng, rows=2000)
+    for _ in range(5):
+        nets = make_networks(2, sizes=(3, 20, 1))
+        go, sent = interrupt_after(0.3)
+        before = time.thread_time()
+        with siglin.num_threads(2), pytest.raises(KeyboardInterrupt):
+            set_and_fit(go, nets, x, t, epochs=500_000, rows=[[0], None], lr=1e-6)
+        assert time.perf_counter() - sent[0] < 0.2
+        if time.thread_time() - before < 0.2:
+            return
+    pytest.skip("no helper came in time to leave the caller waiting")
+
+
+def test_exception_of_a_signal_handler_arrives(rng):
+    signal = pytest.importorskip("signal")
+    x, t = make_data(rng)
+
+    class OwnError(Exception):
+        pass
+
+    def handler(*_):
+        raise OwnError
+
+    nets = make_networks(3)
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(OwnError):
+            siglin.fit_many(nets, x, t, epochs=10**9)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    siglin.fit_many(nets, x, t)
+
+
+# ---- progress ------------------------------------------------------------------------
+
+
+def test_bar_over_all_epochs(monkeypatch, capsys, rng):
+    tqdm, bars = pytest.importorskip("tqdm.auto"), []
+
+    class Spy(tqdm.tqdm):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            bars.append(self)
+
+    monkeypatch.setattr(tqdm, "tqdm", Spy)
+    x, t = make_data(rng)
+    siglin.fit_many(make_networks(3), x, t, epochs=50, progress=True)
+    capsys.readouterr()
+    assert [(bar.total, bar.n, bar.disable) for bar in bars] == [(150, 150, True)]
+
+
+def test_lines_without_tqdm(monkeypatch, capsys, rng):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    x, t = make_data(rng)
+    siglin.fit_many(make_networks(3), x, t, epochs=50, progress=True)
+    assert capsys.readouterr().out == "epoch 150/150\n"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_progress_raises_ends_all_fits(threads, rng):
+    x, t = make_data(rng, rows=400)
+    nets = make_networks(3)
+    states = [siglin.Adam() for _ in nets]
+    moments = [
+        one.prepare(net.n_params, net.dtype)
+        for one, net in zip(states, nets, strict=True)
+    ]
+
+    def fail(_):
+        raise RuntimeError("from the hook")
+
+    jobs = [
+        (n._native, n.params, t, None, n._generator, 0.1, "adam", a.options, m, 0)
+        for n, a, m in zip(nets, states, moments, strict=True)
+    ]
+    steps = np.zeros(3, np.int64)
+    settings = {"epochs": 10**8, "batch_size": 400, "shuffle": False, "tol": 0.0}
+    with siglin.num_threads(threads), pytest.raises(RuntimeError, match="the hook"):
+        _core.fit_many(x, jobs, **settings, steps=steps, on_progress=fail)
+    assert steps[0] > 0
+
+
+# ---- bad arguments -------------------------------------------------------------------
+
+X, T = np.ones((4, 3)), np.zeros((4, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"lr": 0.0}, ValueError, "lr must be > 0"),
+        ({"lr": [0.1, -1.0]}, ValueError, "lr must be > 0"),
+        ({"lr": [0.1, np.nan]}, ValueError, "lr must be finite"),
+        ({"lr": [0.1]}, ValueError, "lr must be one for all or one for each of the 2"),
+        ({"lr": "0.1"}, TypeError, "lr must be a real number"),
+        ({"lr": [0.1, None]}, TypeError, "lr must be a real number"),
+        ({"epochs": -1}, ValueError, "epochs must be"),
+        ({"epochs": 2.0}, TypeError, "epochs must be an int"),
+        ({"batch_size": 0}, ValueError, "batch_size must be"),
+        ({"shuffle": 1}, TypeError, "shuffle must be True or False"),
+        ({"tol": -1.0}, ValueError, "tol must be >= 0"),
+        ({"seed": -1}, ValueError, "seed must be"),
+        ({"seed": [1, 2, 3]}, ValueError, "seed must be one for all"),
+        ({"seed": [1, 2.5]}, TypeError, "seed must be an int"),
+        ({"progress": 5}, TypeError, "progress must be True or False"),
+        ({"optimizer": "sgd"}, ValueError, "optimizer must be one of"),
+        ({"optimizer": ["adam"]}, ValueError, "optimizer must be one for all"),
+        ({"optimizer": siglin.Adam()}, TypeError, "memory of one network"),
+        ({"optimizer": ["adam", 3]}, TypeError, "optimizer must be one of"),
+        ({"rows": 3}, TypeError, "rows must be None or a sequence"),
+        ({"rows": [None]}, ValueError, "rows must have one entry for each of the 2"),
+        ({"rows": [0, 1]}, siglin.ShapeError, r"rows\[0\] must be 1-D"),
+        ({"rows": [None, []]}, siglin.ShapeError, r"rows\[1\] has no rows"),
+        ({"rows": [[0], [4]]}, ValueError, r"rows\[1\] must be numbers from 0 to 3"),
+        ({"rows": [[-1], None]}, ValueError, r"rows\[0\] .* from 0 to 3, got -1"),
+        ({"rows": [[0.0], None]}, siglin.DTypeError, r"rows\[0\] must be numbers"),
+        ({"rows": [[True], None]}, siglin.ShapeError, r"rows\[0\] must have shape"),
+        ({"rows": [[False] * 4, None]}, siglin.ShapeError, r"rows\[0\] has no rows"),
+    ],
+)
+def test_bad_options(options, error, message):
+    nets = make_networks(2)
+    before = [net.params.copy() for net in nets]
+    with pytest.raises(error, match=f"fit(_many)?: .*{message}"):
+        siglin.fit_many(nets, X, T, **options)
+    for net, params in zip(nets, before, strict=True):
+        np.testing.assert_array_equal(net.params, params)
+    siglin.fit_many(nets, X, T)  # not left busy
+
+
+@pytest.mark.parametrize(
+    ("x", "t", "error", "message"),
+    [
+        (np.ones((4, 2)), T, siglin.ShapeError, "x must have 3 columns"),
+        (np.ones(3), T, siglin.ShapeError, "x must be 2-D"),
+        (np.full((4, 3), np.nan), T, ValueError, "x contains NaN"),
+        (X.astype(np.float32), T, siglin.DTypeError, "x must be float64"),
+        (X, np.zeros((3, 1)), siglin.ShapeError, r"t must have shape \(4, 1\)"),
+        (X, T + 2, ValueError, r"t contains something outside \[0, 1\]"),
+        (X, [T, T, T], ValueError, "one for each of the 2 networks, got 3"),
+        (X, [T, T + 2], ValueError, r"t contains something outside \[0, 1\]"),
+        (X, [T, T[:3]], siglin.ShapeError, r"t must have shape \(4, 1\)"),
+        (np.ones((0, 3)), T[:0], siglin.ShapeError, "no rows"),
+    ],
+)
+def test_bad_data(x, t, error, message):
+    nets = make_networks(2)
+    before = [net.params.copy() for net in nets]
+    with pytest.raises(error, match=f"fit_many: .*{message}"):
+        siglin.fit_many(nets, x, t)
+    for net, params in zip(nets, before, strict=True):
+        np.testing.assert_array_equal(net.params, params)
+
+
+def test_bad_networks():
+    net = siglin.Network([3, 1])
+    for networks, error, message in (
+        (net, TypeError, "networks must be a sequence of Network"),
+        (3, TypeError, "networks must be a sequence of Network"),
+        ([net, siglin.Perceptron(3)], TypeError, r"networks\[1\] must be a Network"),
+        ([net, net], ValueError, r"networks\[1\] is the same object as networks\[0\]"),
+        ([net, siglin.Network([2, 1])], siglin.ShapeError, "number of inputs"),
+        ([net, net.astype("float32")], siglin.DTypeError, "the same dtype"),
+        (
+            [net, siglin.Network([3, 2, 1], activation="step")],
+            ValueError,
+            "step",
+        ),
+    ):
+        with pytest.raises(error, match=message):
+            siglin.fit_many(networks, X, T)
+    optimizer = siglin.Adam()
+    with pytest.raises(ValueError, match=r"optimizer\[1\] is the same object"):
+        siglin.fit_many(make_networks(2), X, T, optimizer=[optimizer, optimizer])
+
+
+# ---- the strict layer ----------------------------------------------------------------
+
+
+def job(net, t=T, rows=None, lr=0.1, moments=None):
+    moments = np.empty(0, net.dtype) if moments is None else moments
+    return [net._native, net.params, t, rows, net._generator, lr, "gd", [], moments, 0]
+
+
+def run_jobs(jobs, steps=None):
+    return _core.fit_many(
+        X,
+        [tuple(one) for one in jobs],
+        epochs=1,
+        batch_size=4,
+        shuffle=True,
+        tol=0.0,
+        steps=np.zeros(len(jobs), np.int64) if steps is None else steps,
+        on_progress=None,
+    )
+
+
+def test_strict_layer_runs_what_is_right():
+    results = run_jobs([job(net) for net in make_networks(2)])
+    assert [steps for _, _, steps, _, _ in results] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "error"),
+    [
+        (1, np.zeros(3), siglin.ShapeError),
+        (1, np.zeros(26, np.float32), siglin.DTypeError),
+        (2, np.zeros((3, 1)), siglin.ShapeError),
+        (3, np.array([4]), ValueError),
+        (3, np.array([-1]), ValueError),
+        (3, np.array([], np.int64), siglin.ShapeError),
+        (3, np.zeros((1, 1), np.int64), siglin.ShapeError),
+        (3, np.zeros(2, np.int32), TypeError),
+        (3, np.zeros(4, np.int64)[::2], TypeError),
+        (3, [0], TypeError),
+        (4, np.zeros(4), TypeError),
+        (5, -1.0, ValueError),
+        (6, "sgd", ValueError),
+        (8, np.zeros(1), siglin.ShapeError),
+        (9, -1, ValueError),
+    ],
+)
+def test_strict_layer_refuses(place, value, error):
+    jobs = [job(net) for net in make_networks(2)]
+    assert jobs[1][1].size == 26
+    jobs[1][place] = value
+    with pytest.raises(error):
+        run_jobs(jobs)
+
+
+def test_strict_layer_refuses_jobs_that_overlap():
+    nets = make_networks(3)
+    jobs = [job(net) for net in nets]
+    for place in (1, 4):  # parameters, generator
+        wrong = [list(one) for one in jobs]
+        wrong[2][place] = jobs[0][place]
+        with pytest.raises(ValueError, match="must not overlap"):
+            run_jobs(wrong)
+    wrong = [list(one) for one in jobs]
+    wrong[1][2] = nets[2].params[:4].reshape(4, 1)  # the targets of another
+    with pytest.raises(ValueError, match="must not overlap"):
+        run_jobs(wrong)
+    wrong = [list(one) for one in jobs]
+    wrong[1][3] = nets[0]._generator.view(np.int64)[:1]
+    with pytest.raises(ValueError, match=r"must not overlap|must be numbers"):
+        run_jobs(wrong)
+    run_jobs(jobs)
+
+
+def test_strict_layer_refuses_steps_of_another_length():
+    with pytest.raises(siglin.ShapeError, match="steps"):
+        run_jobs([job(net) for net in make_networks(2)], np.zeros(3, np.int64))
+
+
+def test_no_warning_where_none_diverges():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        siglin.fit_many(make_networks(2), X, T)
