@@ -163,7 +163,7 @@ class Descent {
         }
         x_ = take(vecs_of<T>(args.layers[0].n_in) * L);
         store(x_ + (vecs_of<T>(args.layers[0].n_in) - 1) * L, Vec<T>{});
-        for_each_parameter([](T& padded, T& param) { padded = param; });
+        copy_parameters();
         for (index_t l = 0; l <= last_; ++l) {
             for (index_t j = 0; j < args.layers[l].n_out; ++j) {
                 layers_[l].existing[j] = T(1);
@@ -180,24 +180,44 @@ class Descent {
     }
 
   private:
+    // visit(padded, param, n) for each row of parameters, as it lies here and there.
     template <class Visit>
-    void for_each_parameter(Visit visit) {
+    SIGLIN_INLINE void for_each_row(Visit visit) {
         for (index_t l = 0; l <= last_; ++l) {
             const RowLayer& layer = args_.layers[l];
             const DescentLayer<T>& d = layers_[l];
             T* w = args_.params + layer.w;
-            for (index_t i = 0; i < layer.n_in; ++i) {
-                for (index_t j = 0; j < layer.n_out; ++j, ++w) {
-                    if (d.across != nullptr) {
-                        visit(d.across[j * d.across_vecs * L + i], *w);
-                    }
-                    if (d.w != nullptr) {
-                        visit(d.w[i * d.vecs * L + j], *w);
-                    }
+            if (d.w == nullptr) {
+                visit(d.across, w, layer.n_in);
+            } else {
+                for (index_t i = 0; i < layer.n_in; ++i) {
+                    visit(d.w + i * d.vecs * L, w + i * layer.n_out, layer.n_out);
                 }
             }
-            for (index_t j = 0; layer.b >= 0 && j < layer.n_out; ++j) {
-                visit(d.b[j], args_.params[layer.b + j]);
+            if (layer.b >= 0) {
+                visit(d.b, args_.params + layer.b, layer.n_out);
+            }
+        }
+    }
+
+    void copy_parameters() {
+        for_each_row([](T* padded, const T* param, index_t n) SIGLIN_LAMBDA_INLINE {
+            for_each_block<T>(n, [&](index_t i, auto lanes) SIGLIN_LAMBDA_INLINE {
+                store(padded + i, load(param + i, lanes));
+            });
+        });
+        for (index_t l = 0; l <= last_; ++l) {
+            const RowLayer& layer = args_.layers[l];
+            const DescentLayer<T>& d = layers_[l];
+            const index_t stride = d.across_vecs * L;
+            const T* w = args_.params + layer.w;
+            if (d.w == nullptr || d.across == nullptr) {
+                continue;
+            }
+            for (index_t j = 0; j < layer.n_out; ++j) {
+                for (index_t i = 0; i < layer.n_in; ++i) {
+                    d.across[j * stride + i] = w[i * layer.n_out + j];
+                }
             }
         }
     }
@@ -344,12 +364,20 @@ class Descent {
         if (args_.loss != Loss::cross_entropy) {
             losses_from_outputs(args_, n_out, outputs_);
         }
-        T finite = 0;
-        for_each_parameter([&](T& padded, T&) { finite += padded * T(0); });
-        if (!(losses_are_finite(args_) && finite == T(0))) {
+        Vec<T> zero = {};  // times a finite number
+        for_each_row([&](const T* padded, const T*, index_t n) SIGLIN_LAMBDA_INLINE {
+            for (index_t i = 0; i < n; i += L) {
+                zero += load(padded + i) * broadcast(T(0));
+            }
+        });
+        if (!(losses_are_finite(args_) && sum<T>(zero) == T(0))) {
             return false;
         }
-        for_each_parameter([](T& padded, T& param) { param = padded; });
+        for_each_row([](const T* padded, T* param, index_t n) SIGLIN_LAMBDA_INLINE {
+            for_each_block<T>(n, [&](index_t i, auto lanes) SIGLIN_LAMBDA_INLINE {
+                store(param + i, load(padded + i), lanes);
+            });
+        });
         return true;
     }
 
