@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "dispatch.h"
+#include "learn.h"
 #include "parallel.h"
 #include "random.h"
 #include "step_bound.h"
@@ -279,9 +280,8 @@ class RowDescent {
   public:
     static bool serves(const NetworkPlan& plan, index_t batch_rows,
                        const FitOptions& options) {
-        return batch_rows == 1 && plan.is_small() && options.tol == 0 &&
-               options.optimizer == Optimizer::gd &&
-               static_cast<index_t>(plan.layers.size()) <= kDescentLayers;
+        return batch_rows == 1 && descends_row_by_row(plan) && options.tol == 0 &&
+               options.optimizer == Optimizer::gd;
     }
 
     RowDescent(const NetworkPlan& plan, T* params, MatrixView<const T> x,

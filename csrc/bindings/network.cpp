@@ -10,6 +10,7 @@
 #include <optional>
 #include <tuple>
 
+#include "../learn.h"
 #include "../predict.h"
 #include "../random.h"
 #include "../train.h"
@@ -97,6 +98,10 @@ class Network {
         if (dtype != "float32" && dtype != "float64") {
             throw DTypeError("Network: dtype must be float32 or float64, got " + dtype);
         }
+        learns_at_once_ = descends_row_by_row(plan_);
+        for (const RowLayer& layer : plan_.layers) {
+            learns_at_once_ = learns_at_once_ && layer.activation != Activation::step;
+        }
     }
 
     index_t n_params() const { return plan_.n_params; }
@@ -131,9 +136,6 @@ class Network {
 #if defined(Py_GIL_DISABLED)
         return py::none();
 #endif
-        const auto ours = [this](const py::handle& value, Argument& a) {
-            return is_viewable(value, a) && a.dtype == dtype_;
-        };
         Argument x = {"predict", "x", nullptr, dtype_};
         if (!ours(x_, x) || !is_matrix(x, kAny, plan_.n_in()) ||
             work(x.rows()) >= kWorthReleasing) {
@@ -170,6 +172,53 @@ class Network {
             }
         });
         return std::move(out.owner);
+    }
+
+    // learn_one where it can be had at once, else None: as predict_now, and while no
+    // other thread reads the parameters, which `gate.readers` says. With the GIL held
+    // from there to the end this is a fit that nobody can see the middle of.
+    py::object learn_now(py::handle gate, py::handle x_, py::handle t_,
+                         py::handle lr_) const {
+#if defined(Py_GIL_DISABLED)
+        return py::none();
+#endif
+        double lr = 0;
+        Argument x = {"learn_one", "x", nullptr, dtype_};
+        if (!learns_at_once_ || !plain_number(lr_, lr) || !(lr > 0) || !ours(x_, x) ||
+            !is_row(x, plan_.n_in())) {
+            return py::none();
+        }
+        static PyObject* const quiet = PyUnicode_InternFromString("quiet");
+        static PyObject* const readers = PyUnicode_InternFromString("readers");
+        const auto params_ =
+            py::reinterpret_steal<py::object>(PyObject_GetAttr(gate.ptr(), quiet));
+        const auto readers_ =
+            py::reinterpret_steal<py::object>(PyObject_GetAttr(gate.ptr(), readers));
+        if (!params_ || !readers_) {
+            throw py::error_already_set();
+        }
+        Argument params = {"learn_one", "params", nullptr, dtype_};
+        if (!PyDict_Check(readers_.ptr()) || PyDict_GET_SIZE(readers_.ptr()) != 0 ||
+            !ours(params_, params) || !is_vector(params, plan_.n_params) ||
+            !is_writable(params) || extents_touch(params, x)) {
+            return py::none();
+        }
+        return dispatch_dtype(dtype_, [&](auto tag) -> py::object {
+            using T = decltype(tag);
+            constexpr index_t kFew = 16;
+            T few[kFew];
+            const T* t = target_row<T>(t_, params, few, kFew);
+            const T* row = vector_data<T>(x);
+            const auto step = static_cast<T>(lr);
+            double loss = 0;
+            if (t == nullptr || !std::isfinite(step) ||
+                !all_of(row, plan_.n_in(), [](T v) { return std::isfinite(v); }) ||
+                !learn_row<T>(plan_, mutable_vector_data<T>(params), row, t, step,
+                              loss)) {
+                return py::none();
+            }
+            return py::float_(loss);
+        });
     }
 
     double loss(const py::object& params, const py::object& x,
@@ -338,6 +387,96 @@ class Network {
     }
 
   private:
+    // Whether this is an array of the network's dtype.
+    bool ours(const py::handle& value, Argument& a) const {
+        return is_viewable(value, a) && a.dtype == dtype_;
+    }
+
+    // A row of so many elements: a vector, or a matrix of one row.
+    static bool is_row(const Argument& a, index_t size) {
+        return a.ndim() == 1 ? is_vector(a, size) : is_matrix(a, 1, size);
+    }
+
+    // Whether this is a float or an integer, of Python or NumPy, and no bool, that may
+    // meet arrays of the network's dtype. To ask runs no Python code.
+    bool plain_number(const py::handle& value, double& number) const {
+        PyObject* const o = value.ptr();
+        if (PyFloat_CheckExact(o) || (PyFloat_Check(o) && dtype_ == DType::f64)) {
+            number = PyFloat_AS_DOUBLE(o);
+            return true;
+        }
+        if (PyLong_CheckExact(o)) {
+            number = PyLong_AsDouble(o);
+        } else if (is_numpy_integer(o) || (is_float32(o) && dtype_ == DType::f32)) {
+            number = PyFloat_AsDouble(o);
+        } else {
+            return false;
+        }
+        if (number == -1.0 && PyErr_Occurred() != nullptr) {
+            PyErr_Clear();
+            return false;
+        }
+        return true;
+    }
+
+    static bool is_float32(PyObject* o) {
+        static PyObject* const type =
+            py::object(py::module_::import("numpy").attr("float32")).release().ptr();
+        return reinterpret_cast<PyObject*>(Py_TYPE(o)) == type;
+    }
+
+    static bool is_numpy_integer(PyObject* o) {
+        static PyObject* const type =
+            py::object(py::module_::import("numpy").attr("integer")).release().ptr();
+        // A class of somebody's own may do anything.
+        return !PyType_HasFeature(Py_TYPE(o), Py_TPFLAGS_HEAPTYPE) &&
+               PyObject_TypeCheck(o, reinterpret_cast<PyTypeObject*>(type)) != 0;
+    }
+
+    template <class T, class Holds>
+    static bool all_of(const T* values, index_t n, Holds holds) {
+        return std::all_of(values, values + n, holds);
+    }
+
+    // The targets of one row that learn_now can take as they are, else null: an array
+    // of them, a number for one output, the number of a class. `few` has room for
+    // `room` of them.
+    template <class T>
+    const T* target_row(const py::handle& t_, const Argument& params, T* few,
+                        index_t room) const {
+        const index_t n_out = plan_.n_out();
+        const bool classes = plan_.loss == Loss::cross_entropy;
+        Argument array = {"learn_one", "t", nullptr, dtype_};
+        const T* t = few;
+        double value = 0;
+        if (plain_number(t_, value)) {
+            if (classes && n_out <= room) {
+                if (!(value >= 0 && value < static_cast<double>(n_out)) ||
+                    value != std::floor(value)) {
+                    return nullptr;
+                }
+                std::fill_n(few, n_out, T(0));
+                few[static_cast<index_t>(value)] = T(1);
+                return few;
+            }
+            if (n_out != 1) {
+                return nullptr;
+            }
+            few[0] = static_cast<T>(value);
+        } else if (ours(t_, array) && is_row(array, n_out) &&
+                   !extents_touch(params, array)) {
+            t = vector_data<T>(array);
+        } else {
+            return nullptr;
+        }
+        // A distribution over classes is looked at by those who explain what is wrong.
+        const bool unit = plan_.loss == Loss::bce;
+        const bool right = !classes && all_of(t, n_out, [unit](T v) {
+            return unit ? v >= 0 && v <= 1 : std::isfinite(v);
+        });
+        return right ? t : nullptr;
+    }
+
     // Throws unless these are numbers of rows of x, at least one.
     static RowSubset checked_rows(const char* function, const RowNumbers& subset,
                                   const Argument& x) {
@@ -456,6 +595,7 @@ class Network {
 
     NetworkPlan plan_;
     DType dtype_;
+    bool learns_at_once_ = false;
 };
 
 // The arguments that differ from job to job: network, params, t, rows, state, lr,
@@ -587,6 +727,13 @@ constexpr Signature kPredictNow = {
     "predict_now($self, gate, x, out)\n--\n\n"
     "What predict returns with gate.quiet, or None: ask predict."};
 
+constexpr Signature kLearnNow = {
+    "learn_now",
+    4,
+    {"gate", "x", "t", "lr"},
+    "learn_now($self, gate, x, t, lr)\n--\n\n"
+    "A step of gate.quiet on one row; its loss before, or None: ask fit."};
+
 py::tuple perceptron_fit(const py::object& params_, const py::object& x_,
                          const py::object& t_, bool bias, index_t epochs) {
     const char* function = "perceptron_fit";
@@ -652,6 +799,7 @@ void bind_network(py::module_& m) {
              arg("every"));
     static PyMethodDef methods[] = {
         fast_function<&Network::predict_now, kPredictNow>(),
+        fast_function<&Network::learn_now, kLearnNow>(),
         {nullptr, nullptr, 0, nullptr},
     };
     add_methods(network, methods);

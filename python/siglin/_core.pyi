@@ -130,6 +130,9 @@ class Network:
     def predict_now(
         self, gate: object, x: Matrix, out: Matrix | None
     ) -> Matrix | None: ...
+    def learn_now(
+        self, gate: object, x: Array, t: Array | float, lr: float
+    ) -> float | None: ...
     def loss(self, params: Vector, x: Matrix, t: Matrix) -> float: ...
     def loss_and_grads(
         self, params: Vector, grads: Vector, x: Matrix, t: Matrix

@@ -43,6 +43,52 @@ def check_rows(
     return _convert(function, name, value, dtype, check)
 
 
+def check_row(
+    function: str, name: str, value: object, dtype: DType, cols: int
+) -> Array:
+    """Return one row, of shape (cols,) or (1, cols), as a matrix."""
+
+    def check(array: AnyArray) -> None:
+        if array.shape not in {(cols,), (1, cols)}:
+            msg = (
+                f"{function}: {name} must be one row, of shape ({cols},) or "
+                f"(1, {cols}), got {array.shape}"
+            )
+            raise ShapeError(msg)
+
+    return _convert(function, name, value, dtype, check).reshape(1, cols)
+
+
+def check_row_targets(
+    function: str, t: object, n_out: int, loss: str, dtype: DType
+) -> Array:
+    """Return the targets of one row as a matrix, checked against the loss.
+
+    They have the shape (n_out,) or (1, n_out). A single number will do for one output,
+    and is the number of a class for "cross_entropy".
+    """
+    single = n_out == 1 or loss == "cross_entropy"
+
+    def check(array: AnyArray) -> None:
+        if single and array.size == 1 and array.ndim <= 2:
+            return
+        if array.shape not in {(n_out,), (1, n_out)}:
+            number = " or a number" if single else ""
+            msg = (
+                f"{function}: t must have shape ({n_out},) or (1, {n_out}){number}, "
+                f"got {array.shape}"
+            )
+            raise ShapeError(msg)
+
+    array = _convert(function, "t", t, dtype, check)
+    if loss == "cross_entropy" and array.size == 1:
+        array = _one_hot(function, array.reshape(1), n_out)
+    array = array.reshape(1, n_out)
+    check_finite(function, "t", array)
+    check_values(function, array, loss)
+    return array
+
+
 def _convert(
     function: str,
     name: str,

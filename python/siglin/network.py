@@ -26,7 +26,13 @@ from siglin._arrays import (
     normalise,
     plain,
 )
-from siglin._data import check_finite, check_rows, check_targets
+from siglin._data import (
+    check_finite,
+    check_row,
+    check_row_targets,
+    check_rows,
+    check_targets,
+)
 from siglin._plan import plan_network
 from siglin.errors import DivergenceError
 from siglin.layers import (
@@ -172,6 +178,7 @@ class Network:
         """Make what follows from the plan and the vectors; take over given layers."""
         self._native = self._native_of(0)
         self._predict_now: Callable[..., Array | None] = self._native.predict_now
+        self._learn_now: Callable[..., float | None] = self._native.learn_now
         # A softmax needs a whole row, so it is only in the native networks: this one is
         # the output layer alone.
         self._native_output = self._native_of(-1)
@@ -866,6 +873,98 @@ bias=True, dtype='float64')
             raise DivergenceError(msg)
         return History(losses, epochs, steps, seconds, reason)  # type: ignore[arg-type]
 
+    def learn_one(self, x: ArrayLike, t: ArrayLike, *, lr: float = 0.1) -> float:
+        """Take one step of gradient descent on one row, and return its loss before.
+
+        Parameters
+        ----------
+        x : array_like, shape (n_in,) or (1, n_in)
+            Finite numbers.
+        t : array_like, shape (n_out,) or (1, n_out), or a number
+            Targets as in `loss`; a number for one output, or that of a class for
+            "cross_entropy".
+        lr : float, default 0.1
+            Step size, dimensionless, > 0.
+
+        Returns
+        -------
+        float
+            The loss of this row with the parameters as they were: of a stream, what the
+            network would have paid for it unseen.
+
+        Raises
+        ------
+        ShapeError, DTypeError, TypeError, ValueError
+            As `fit`. Nothing is changed then.
+        DivergenceError
+            If the loss or a parameter would no longer be finite. The parameters are as
+            they were.
+        RuntimeError
+            If the network is busy with a fit.
+
+        Notes
+        -----
+        The step has the bits of ``fit(x[None, :], t[None, :], lr=lr)``. In a network of
+        at most 4096 parameters and eight layers it takes a microsecond or two, given
+        arrays of the network's dtype, or numbers; other networks and arguments take the
+        general path, some tens of microseconds.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import siglin
+        >>> rng = np.random.default_rng(0)
+        >>> net = siglin.Network([2, 1], seed=0)
+        >>> losses = []
+        >>> for x in rng.normal(size=(1000, 2)):
+        ...     losses.append(net.learn_one(x, float(x[0] > x[1]), lr=0.5))
+        >>> bool(np.mean(losses[-100:]) < np.mean(losses[:100]) / 2)
+        True
+        """
+        loss = self._learn_now(self._gate, x, t, lr)
+        return self._learn_any(x, t, lr) if loss is None else loss
+
+    def _learn_any(self, x: object, t: object, lr: float) -> float:
+        """Check all arguments of learn_one, and take its step by way of a fit."""
+        with self._gate:
+            step = check_real("learn_one", "lr", lr)
+            if step <= 0:
+                raise ValueError(f"learn_one: lr must be > 0, got {step}")
+            self._check_trainable("learn_one")
+            plan, dtype = self._plan, self.dtype
+            row = check_row("learn_one", "x", x, dtype, plan.sizes[0])
+            check_finite("learn_one", "x", row)
+            targets = check_row_targets(
+                "learn_one", t, plan.sizes[-1], plan.loss, dtype
+            )
+            losses, _, _, _, reason = self._native.fit(
+                self._params,
+                row,
+                targets,
+                self._generator,
+                lr=step,
+                epochs=1,
+                batch_size=1,
+                shuffle=False,
+                tol=0.0,
+                optimizer="gd",
+                options=[],
+                moments=np.empty(0, dtype),
+                step_count=0,
+                on_epoch=None,
+                min_interval=0.0,
+                on_step=None,
+                every=1,
+            )
+            if reason == "diverged":
+                msg = (
+                    f"learn_one: the loss or the parameters would become non-finite; the "
+                    f"parameters are kept as they were. A smaller lr may help (lr is "
+                    f"{step})"
+                )
+                raise DivergenceError(msg)
+            return float(losses[0])
+
     # ---- checks ----------------------------------------------------------------------
 
     def _check_trainable(self, function: str) -> None:
@@ -896,6 +995,7 @@ bias=True, dtype='float64')
 _NOT_KEPT = {
     "_gate",
     "_layers",
+    "_learn_now",
     "_native",
     "_native_output",
     "_output_tape",
