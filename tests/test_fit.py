@@ -507,6 +507,33 @@ def test_lines_without_tqdm(capsys, rng, monkeypatch):
     assert 0 < int(rate.replace(",", "")) < 20 * len(x) / history.seconds
 
 
+@pytest.mark.parametrize("lines", [False, True])
+def test_progress_ends_with_the_last_epoch(lines, capsys, rng, monkeypatch):
+    """Also where the fit ends early, long before the next sign of life."""
+    if lines:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+        monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    x, t = make_data(rng)
+
+    def stop(state):
+        return state.epoch == 3
+
+    history = make_network().fit(x, t, epochs=1000, progress=True, callback=stop)
+    captured = capsys.readouterr()
+    shown = captured.out if lines else captured.err
+    assert "3/1000" in shown
+    assert f"loss {history.loss[-1]:.6g}" in shown
+
+    def fail(state):
+        if state.epoch == 3:
+            raise OwnError
+
+    with pytest.raises(OwnError):
+        make_network().fit(x, t, epochs=1000, progress=True, callback=fail)
+    captured = capsys.readouterr()
+    assert "3/1000" in (captured.out if lines else captured.err)
+
+
 def test_a_line_every_k_steps(capsys, rng):
     net, (x, t) = make_network(), make_data(rng)
     net.fit(x, t, epochs=3, batch_size=10, progress=4)

@@ -128,7 +128,9 @@ class Silence:
 
 
 class Meter(Silence):
-    """Progress that is shown now and then, with the rows a second in between.
+    """Progress that is shown now and then, with the rows a second since the last time.
+
+    What came last is shown at the end, with the rows a second of all.
 
     Parameters
     ----------
@@ -141,32 +143,43 @@ class Meter(Silence):
     def __init__(self, epochs: int, rows: int) -> None:
         self.epochs = epochs
         self.rows = rows
-        self.shown = 0  # epochs
-        self.last = time.perf_counter()
-
-    def is_due(self, epoch: int, now: float) -> bool:
-        """Tell whether to show this epoch, or what was shown last is too fresh."""
-        last_one = epoch == self.epochs and epoch != self.shown
-        return last_one or now - self.last >= self.interval
+        self.latest = self.shown = 0  # epochs
+        self.values: tuple[int, float] | None = None  # step and loss of the latest
+        self.start = self.last = time.perf_counter()
 
     def epoch(self, epoch: int, step: int, loss: float) -> None:
         """Show an epoch, if it is time to."""
-        now = time.perf_counter()
-        if self.is_due(epoch, now):
-            rate = (epoch - self.shown) * self.rows / max(now - self.last, 1e-9)
-            self.show(epoch, f"step {step}", f"loss {loss:.6g}  {rate:,.0f} rows/s")
-            self.shown, self.last = epoch, now
+        self.latest, self.values = epoch, (step, loss)
+        self._show_if_due()
 
     def epochs_of_all(self, epochs: int) -> None:
         """Show them, if it is time to."""
+        self.latest = epochs
+        self._show_if_due()
+
+    def _show_if_due(self) -> None:
         now = time.perf_counter()
-        if self.is_due(epochs, now):
-            self.show(epochs, "", "")
-            self.shown, self.last = epochs, now
+        if now - self.last >= self.interval:
+            self._show(self.latest - self.shown, now - self.last)
+            self.shown, self.last = self.latest, now
+
+    def _show(self, epochs: int, seconds: float) -> None:
+        if self.values is None:
+            self.show(self.latest, "", "")
+            return
+        step, loss = self.values
+        rate = epochs * self.rows / max(seconds, 1e-9)
+        self.show(self.latest, f"step {step}", f"loss {loss:.6g}  {rate:,.0f} rows/s")
 
     def show(self, epoch: int, step: str, values: str) -> None:
         """Show this."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """Show what came last."""
+        if self.latest != self.shown:
+            self._show(self.latest, time.perf_counter() - self.start)
+            self.shown = self.latest
 
 
 class Lines(Meter):
@@ -206,6 +219,7 @@ class Bar(Meter):
 
     def close(self) -> None:
         """Leave the bar where it is."""
+        super().close()
         self.bar.close()
 
 
