@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <ctime>
 #include <exception>
+#include <stdexcept>
 
 namespace siglin {
 namespace {
@@ -75,6 +76,7 @@ struct Team {
     std::atomic<int> helpers;
     std::atomic<int> threads;
     std::atomic<double> missed;  // multiply-adds done alone because nobody was awake
+    std::atomic<int> forks;      // of which this process is the child
 };
 
 constinit Team team = {.signal = 0,
@@ -91,7 +93,8 @@ constinit Team team = {.signal = 0,
                        .taken = false,
                        .helpers = 0,
                        .threads = 1,
-                       .missed = 0};
+                       .missed = 0,
+                       .forks = 0};
 
 // Sleeps while the word is `value`, or shorter, at most so long if a time is given.
 // std::atomic::wait would spin and yield first for a time that nobody can set, and
@@ -161,14 +164,15 @@ void settle(std::uint32_t count) {
     }
 }
 
-void wait_for_pending(const WhileWaiting* while_waiting) {
+// forks: as the work began. In a child the others are gone, with the blocks they had.
+void wait_for_pending(const WhileWaiting* while_waiting, int forks) {
     constexpr timespec kBetween = {.tv_sec = 0, .tv_nsec = 10'000'000};
     if (spin_until([] { return team.pending.load(std::memory_order_acquire) == 0; })) {
         return;
     }
     auto left =
         team.pending.fetch_or(kCallerSleeps, std::memory_order_acquire) | kCallerSleeps;
-    while (left != kCallerSleeps) {
+    while (left != kCallerSleeps && team.forks.load() == forks) {
         if (while_waiting != nullptr) {
             sleep_while(team.pending, left, &kBetween);
             (*while_waiting)();
@@ -294,6 +298,7 @@ void forget_helpers() {
     team.sleepers.store(0, std::memory_order_relaxed);
     team.unclaimed.store(0, std::memory_order_relaxed);
     team.taken.store(false, std::memory_order_relaxed);
+    team.forks.fetch_add(1);
 }
 
 // When the library is loaded: later, a fork could come between.
@@ -356,6 +361,7 @@ void run_blocks(index_t blocks, double multiply_adds,
         }
     }
     std::exception_ptr error;
+    const int forks = team.forks.load();
     team.blocks = blocks;
     team.run = run;
     team.body = body;
@@ -366,8 +372,14 @@ void run_blocks(index_t blocks, double multiply_adds,
     team.pending.store(static_cast<std::uint32_t>(blocks), std::memory_order_relaxed);
     team.unclaimed.store(static_cast<std::uint32_t>(blocks), std::memory_order_release);
     announce(wakes);
-    settle(claim_blocks());
-    wait_for_pending(while_waiting);
+    const std::uint32_t count = claim_blocks();
+    if (team.forks.load() == forks) {
+        settle(count);
+        wait_for_pending(while_waiting, forks);
+    }
+    if (team.forks.load() != forks) {
+        throw std::runtime_error("a forked child cannot end work that threads share");
+    }
     team.taken.store(false, std::memory_order_release);
     if (error) {
         std::rethrow_exception(error);

@@ -30,8 +30,9 @@ void run_blocks(index_t blocks, double multiply_adds,
 // blocks together: where it is too little for two, with one thread, and while the team
 // is taken (by another thread, or by the body that calls this), all blocks run here, in
 // order. If a body throws, blocks that nobody has begun are left out and the first
-// exception arrives here. A body must not touch Python, nor fork. while_waiting must
-// not throw.
+// exception arrives here. A body must not touch Python, nor fork, unless it finds
+// itself on the calling thread: a child throws std::runtime_error then. while_waiting
+// must not throw.
 template <class Body>
 void parallel_for(index_t blocks, double multiply_adds, const Body& body,
                   const WhileWaiting* while_waiting = nullptr) {

@@ -1,6 +1,7 @@
 """fit_many: the bits of single fits, row subsets, bad arguments, Ctrl-C, divergence."""
 
 import copy
+import subprocess
 import sys
 import threading
 import time
@@ -367,6 +368,55 @@ def test_exception_of_a_signal_handler_arrives(rng):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     siglin.fit_many(nets, x, t)
+
+
+FORK_IN_A_HANDLER = """
+import os, signal, sys, threading, time, warnings
+import numpy as np
+import siglin
+
+warnings.simplefilter("ignore", DeprecationWarning)  # a fork of a process with threads
+children = []
+
+def handler(*_):
+    pid = os.fork()
+    children.append(pid)
+
+signal.signal(signal.SIGPROF, handler)
+x = np.ones((2000, 3))
+nets = [siglin.Network([3, 20, 1], seed=seed) for seed in range(int(sys.argv[1]))]
+rows = [None] * len(nets) if sys.argv[2] == "all" else [[0], *[None] * (len(nets) - 1)]
+siglin.set_num_threads(int(sys.argv[3]))
+signal.setitimer(signal.ITIMER_PROF, 0.05)  # of work: the fits have begun
+try:
+    siglin.fit_many(nets, x, x[:, 0], epochs=3000, rows=rows)
+    ended = "done"
+except RuntimeError as error:
+    ended = str(error)
+if children == [0]:
+    siglin.fit_many(nets, x, x[:, 0], epochs=2)  # a team of its own
+    print("child:", ended, flush=True)
+    os._exit(0)
+os.waitpid(children[0], 0)
+print("parent:", ended)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ended"),
+    [
+        (("4", "all", "2"), "a forked child cannot end work that threads share"),
+        (("2", "one", "2"), "a forked child cannot end work that threads share"),
+        (("2", "all", "1"), "done"),  # all of it is the child's own
+    ],
+)
+def test_a_fork_in_a_signal_handler(arguments, ended):
+    """In the midst of a fit, and while the caller waits for others."""
+    command = [sys.executable, "-c", FORK_IN_A_HANDLER, *arguments]
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines() == [f"child: {ended}", "parent: done"]
 
 
 # ---- progress ------------------------------------------------------------------------

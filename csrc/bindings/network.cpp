@@ -205,7 +205,7 @@ class Network {
         }
         return dispatch_dtype(dtype_, [&](auto tag) -> py::object {
             using T = decltype(tag);
-            constexpr index_t kFew = 16;
+            constexpr index_t kFew = 64;
             T few[kFew];
             const T* t = target_row<T>(t_, params, few, kFew);
             const T* row = vector_data<T>(x);
