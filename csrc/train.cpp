@@ -523,7 +523,7 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
             descent.ahead = false;
             descent.next_x = nullptr;
             if (batch_rows == 1 && begin + 1 < rows) {
-                const index_t next = shuffles ? order.data()[begin + 1] : begin + 1;
+                const index_t next = given != nullptr ? given[begin + 1] : begin + 1;
                 descent.next_x = x.data + next * x.stride;
             }
             const bool left = loop.result.steps > 0 &&
