@@ -15,7 +15,7 @@ enum class Activation : int {
 #undef SIGLIN_ACTIVATION
 };
 
-enum class Loss : int { bce, squared_error, cross_entropy };
+enum class Loss : int { bce, squared_error, cross_entropy, poisson };
 
 // a = activation(x @ w + b), and derivative = activation'(x @ w + b) if its data is
 // given. x (batch, n_in), w (n_in, n_out), b (n_out) or null, a and derivative (batch,
@@ -138,7 +138,8 @@ struct StepAndForwardArgs {
 
 // Returns the sum of the loss over rows and outputs; z becomes scale * dloss/dz if
 // want_gradient, else nothing of use. z, t and derivative are contiguous (rows, cols).
-// z comes in as the logits for bce and cross_entropy, as the outputs for squared_error;
+// z comes in as the logits for bce and cross_entropy, as the logarithm of the outputs
+// for poisson, as the outputs for squared_error;
 // derivative is activation'(z) for squared_error, null where it is 1.
 template <class T>
 struct LossArgs {
@@ -150,6 +151,28 @@ struct LossArgs {
     index_t cols;
     T scale;
     bool want_gradient;
+};
+
+// The same, with each row's share of the loss and of its gradient times the row's
+// weight. clips: the loss is as if no probability were outside [eps, 1 - eps], eps
+// being the dtype's, for bce and cross_entropy with targets that are 0 or 1; the
+// gradient does not know of it.
+template <class T>
+struct WeightedLossArgs {
+    LossArgs<T> plain;
+    const T* weights;  // of the rows; null: 1
+    bool clips;
+};
+
+// Returns the sum over n weights of l1 |w| + l2 w^2 / 2, and adds its gradient to grad
+// (null: not wanted); that of |0| is taken as 0.
+template <class T>
+struct PenaltyArgs {
+    const T* w;
+    T* grad;
+    index_t n;
+    T l1;
+    T l2;
 };
 
 // A layer of a network over one flat parameter vector: w (n_in, n_out) row by row

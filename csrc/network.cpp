@@ -7,6 +7,7 @@
 #include "dispatch.h"
 #include "layer.h"
 #include "parallel.h"
+#include "random.h"
 
 namespace siglin {
 namespace {
@@ -129,7 +130,7 @@ bool NetworkPlan::is_narrow(index_t rows) const {
     constexpr index_t kMostNarrowOfFewRows = 8;
     constexpr index_t kLeastRows = 16;
     const index_t most = rows < kFewRows ? kMostNarrowOfFewRows : kMostNarrow;
-    return rows >= kLeastRows && loss != Loss::cross_entropy &&
+    return rows >= kLeastRows && (loss == Loss::bce || loss == Loss::squared_error) &&
            std::all_of(layers.begin(), layers.end(), [&](const RowLayer& layer) {
                return std::max(layer.n_in, layer.n_out) <= kMostWide &&
                       std::min(layer.n_in, layer.n_out) <= most;
@@ -152,6 +153,21 @@ index_t NetworkPlan::narrow_rows(index_t item_size) const {
     const index_t groups = kBudget / (per_row * item_size) / lanes;
     return (std::clamp<index_t>(groups, 1, kMostRows / lanes) / 2 * 2 + 1) * lanes;
 }
+
+template <class T>
+double Batch<T>::weight() const {
+    if (weights == nullptr) {
+        return static_cast<double>(rows);
+    }
+    double total = 0;
+    for (index_t i = 0; i < rows; ++i) {
+        total += static_cast<double>(weights[order == nullptr ? i : order[i]]);
+    }
+    return total;
+}
+
+template struct Batch<float>;
+template struct Batch<double>;
 
 template <class T>
 NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows)
@@ -190,7 +206,7 @@ NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows)
 
 template <class T>
 index_t NetworkRunner<T>::space_of_block() const {
-    index_t per_row = plan_.n_in() + plan_.n_out();
+    index_t per_row = plan_.n_in() + plan_.n_out() + 1;
     for (const auto& layer : plan_.layers) {
         per_row += 3 * layer.n_out;
     }
@@ -212,6 +228,7 @@ BlockArrays<T> NetworkRunner<T>::arrays(T* space) const {
         block.d.push_back(take(layer.n_out));
         block.dz.push_back(take(layer.n_out));
     }
+    block.weights = take(1);
     block.dz.back() = block.a.back();
     return block;
 }
@@ -240,12 +257,23 @@ const T* NetworkRunner<T>::bias(const T* params, std::size_t l) const {
 template <class T>
 Batch<T> NetworkRunner<T>::take_block(const BlockArrays<T>& to, const Batch<T>& batch,
                                       index_t begin, index_t rows) const {
-    Batch<T> block = {batch.x, batch.t, nullptr, rows};
+    Batch<T> block = batch;
+    block.order = nullptr;
+    block.rows = rows;
+    block.first = begin;
     block.x.rows = rows;
     block.t.rows = rows;
     if (batch.order == nullptr) {
         block.x.data += begin * batch.x.stride;
         block.t.data += begin * batch.t.stride;
+    }
+    if (batch.weights != nullptr) {
+        for (index_t i = 0; i < rows; ++i) {
+            const index_t row = begin + i;
+            to.weights[i] =
+                batch.weights[batch.order == nullptr ? row : batch.order[row]];
+        }
+        block.weights = to.weights;
     }
     const auto gather = [&](const MatrixView<const T>& from, T* at) {
         const auto bytes = static_cast<std::size_t>(from.cols) * sizeof(T);
@@ -270,7 +298,8 @@ Batch<T> NetworkRunner<T>::take_block(const BlockArrays<T>& to, const Batch<T>& 
 template <class T>
 void NetworkRunner<T>::forward(const BlockArrays<T>& block, const T* params,
                                MatrixView<const T> x, bool training, const T* first_z,
-                               const Progress* progress) const {
+                               const Progress* progress,
+                               const Batch<T>* dropping) const {
     const std::size_t last = plan_.layers.size() - 1;
     MatrixView<const T> input = x;
     for (std::size_t l = 0; l <= last; ++l) {
@@ -287,7 +316,36 @@ void NetworkRunner<T>::forward(const BlockArrays<T>& block, const T* params,
                              {d, x.rows, layer.n_out, layer.n_out}, progress,
                              packed_.panels(l));
         }
+        if (dropping != nullptr && l < last) {
+            drop_out(block, *dropping, l);
+        }
         input = {block.a[l], x.rows, layer.n_out, layer.n_out};
+    }
+}
+
+// Multiplies the outputs of a hidden layer and their derivatives by 0 or 1 / (1 -
+// dropout).
+template <class T>
+void NetworkRunner<T>::drop_out(const BlockArrays<T>& block, const Batch<T>& batch,
+                                std::size_t l) const {
+    const index_t n_out = plan_.layers[l].n_out;
+    const bool linear = is_linear(plan_.layers[l].activation);
+    const auto kept = static_cast<T>(1 / (1 - batch.dropout));
+    // A word of SplitMix64 serves two units, its lower half the first.
+    const auto threshold = static_cast<std::uint64_t>(batch.dropout * 0x1p32);
+    for (index_t i = 0; i < batch.rows; ++i) {
+        const auto row = static_cast<std::uint64_t>(batch.first + i);
+        std::uint64_t state = batch.seed ^ (row * 0xd1342543de82ef95U) ^
+                              ((l + 1) * std::uint64_t{0xaf251af3b0f025b5U});
+        T* const a = block.a[l] + i * n_out;
+        T* const d = block.d[l] + i * n_out;
+        std::uint64_t word = 0;
+        for (index_t j = 0; j < n_out; ++j) {
+            word = j % 2 == 0 ? split_mix(state) : word >> 32;
+            const T factor = (word & 0xffffffffU) < threshold ? T(0) : kept;
+            a[j] *= factor;
+            d[j] = linear ? factor : d[j] * factor;
+        }
     }
 }
 
@@ -300,6 +358,8 @@ void NetworkRunner<T>::predict_block(const BlockArrays<T>& block, const T* param
     T* a = block.a.back();
     if (plan_.loss == Loss::cross_entropy) {
         kernel_table().kernels<T>().softmax(a, x.rows, n_out);
+    } else if (plan_.loss == Loss::poisson) {
+        kernel_table().kernels<T>().exponential(a, x.rows * n_out);
     }
     for (index_t i = 0; i < x.rows; ++i) {
         std::memcpy(out.data + i * out.stride, a + i * n_out,
@@ -398,13 +458,13 @@ bool NetworkRunner<T>::may_descend(const BlockArrays<T>& block, const Batch<T>& 
 template <class T>
 void NetworkRunner<T>::input_gradient(const BlockArrays<T>& block, const T* params,
                                       std::size_t l, index_t rows,
-                                      const Progress* progress) const {
+                                      const Progress* progress, bool dropped) const {
     const auto& layer = plan_.layers[l];
+    const bool linear = is_linear(plan_.layers[l - 1].activation) && !dropped;
     layer_input_gradient<T>(
         {block.dz[l], rows, layer.n_out, layer.n_out}, packed_.rows(l, params),
         {block.dz[l - 1], rows, layer.n_in, layer.n_in},
-        is_linear(plan_.layers[l - 1].activation) ? nullptr : block.d[l - 1], progress,
-        packed_.panels(l));
+        linear ? nullptr : block.d[l - 1], progress, packed_.panels(l));
 }
 
 // dw and db of layer l, added up or, with a descent, subtracted from w and b.
@@ -482,12 +542,16 @@ double NetworkRunner<T>::block_loss(const BlockArrays<T>& block, const T* params
                                     Descent<T>* descent) const {
     const auto& kernels = kernel_table().kernels<T>();
     const index_t rows = batch.rows;
-    forward(block, params, batch.x, true, first_z, progress);
+    const bool drops = batch.dropout > 0;
+    forward(block, params, batch.x, true, first_z, progress, drops ? &batch : nullptr);
     const T* derivative =
         is_linear(plan_.layers.back().activation) ? nullptr : block.d.back();
+    const LossArgs<T> args = {plan_.loss, block.a.back(), derivative, batch.t.data,
+                              rows,       plan_.n_out(),  scale,      grads != nullptr};
     const double loss =
-        kernels.loss_gradient({plan_.loss, block.a.back(), derivative, batch.t.data,
-                               rows, plan_.n_out(), scale, grads != nullptr});
+        batch.is_plain()
+            ? kernels.loss_gradient(args)
+            : kernels.weighted_loss_gradient({args, batch.weights, batch.clips});
     if (grads == nullptr) {
         return loss;
     }
@@ -498,7 +562,7 @@ double NetworkRunner<T>::block_loss(const BlockArrays<T>& block, const T* params
     }
     for (std::size_t l = plan_.layers.size(); l-- > 0;) {
         if (l > 0) {
-            input_gradient(block, params, l, rows, progress);
+            input_gradient(block, params, l, rows, progress, drops);
         }
         parameter_gradients(block, batch, l, grads, accumulate, nullptr, progress);
     }
@@ -656,7 +720,8 @@ template <class T>
 double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
                               const Progress& progress, Descent<T>* descent) {
     const auto& kernels = kernel_table().kernels<T>();
-    if (batch.rows == 1 && grads != nullptr && small_) {
+    const bool plain = grads != nullptr && batch.is_plain();
+    if (batch.rows == 1 && plain && small_) {
         const index_t row = batch.order == nullptr ? 0 : batch.order[0];
         progress(multiply_adds_per_row_);
         T* scratch = space_.data() == nullptr ? thread_arrays().a[0] : arrays_.a[0];
@@ -665,12 +730,12 @@ double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
              params, grads, batch.x.data + row * batch.x.stride,
              batch.t.data + row * batch.t.stride, scratch});
     }
-    if (grads != nullptr && prepared_ && plan_.is_neuron_by_columns(batch.rows)) {
+    if (plain && prepared_ && plan_.is_neuron_by_columns(batch.rows)) {
         progress(static_cast<double>(batch.rows) * multiply_adds_per_row_);
         return prepared_neuron_loss(params, grads, batch.rows) /
                static_cast<double>(batch.rows);
     }
-    if (grads != nullptr && plan_.is_neuron_by_rows(sizeof(T))) {
+    if (plain && plan_.is_neuron_by_rows(sizeof(T))) {
         const double total = sum_of_blocks(
             batch.rows, plan_.neuron_range(), grads, progress,
             [&](index_t begin, index_t rows, T* sums, bool accumulate) {
@@ -678,7 +743,7 @@ double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
             });
         return total / static_cast<double>(batch.rows);
     }
-    if (grads != nullptr && plan_.is_narrow(batch.rows)) {
+    if (plain && plan_.is_narrow(batch.rows)) {
         const double total = sum_of_blocks(
             batch.rows, narrow_block_, grads, progress,
             [&](index_t begin, index_t, T* sums, bool accumulate) {
@@ -686,7 +751,8 @@ double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
             });
         return total / static_cast<double>(batch.rows);
     }
-    const T scale = T(1) / static_cast<T>(batch.rows);
+    const double weight = batch.weight();
+    const T scale = weight == 0 ? T(0) : T(1) / static_cast<T>(weight);
     double total = 0;
     if (space_.data() == nullptr) {
         total = sum_of_blocks(
@@ -719,7 +785,7 @@ double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
             next_x_ = descent->next_x;
         }
     }
-    return total / static_cast<double>(batch.rows);
+    return weight == 0 ? 0 : total / weight;
 }
 
 // The sum of block_loss(begin, rows, sums, accumulate) over all blocks, shared among

@@ -2,6 +2,7 @@
 // gradients of a batch, in blocks of rows that go through all layers.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <vector>
 
@@ -60,6 +61,18 @@ struct Batch {
     MatrixView<const T> t;
     const index_t* order;
     index_t rows;
+    const T* weights = nullptr;  // of all rows, in the order of x; null: 1
+    bool clips = false;          // as WeightedLossArgs
+    // Each output of a hidden layer is dropped with this probability, the others are
+    // scaled by 1 / (1 - dropout). Which, follows from the seed, the row's number in
+    // the batch, the layer and the unit alone.
+    double dropout = 0;
+    std::uint64_t seed = 0;
+    index_t first = 0;  // the number of this block's first row in its batch
+
+    bool is_plain() const { return weights == nullptr && !clips && dropout == 0; }
+    // The sum of the weights.
+    double weight() const;
 };
 
 // Lets a step of gradient descent subtract its gradients as it finds them, layer by
@@ -84,6 +97,7 @@ template <class T>
 struct BlockArrays {
     T* x;  // gathered rows
     T* t;
+    T* weights;
     // Layer by layer: outputs, derivatives, and the gradients of the pre-activations.
     // The last outputs become the last gradients.
     std::vector<T*> a;
@@ -112,8 +126,9 @@ class NetworkRunner {
     NeuronDescentResult descend_neuron(T* params, index_t rows, T lr, double tol,
                                        index_t steps, double* losses) const;
 
-    // The mean over the rows of the loss; with grads, its gradient (n_params). With a
-    // descent that comes out done, grads holds nothing of use.
+    // The mean over the rows of the loss, each with its weight (0 if they sum to that);
+    // with grads, its gradient (n_params). With a descent that comes out done, grads
+    // holds nothing of use.
     double loss(const T* params, T* grads, const Batch<T>& batch,
                 const Progress& progress, Descent<T>* descent = nullptr);
 
@@ -139,7 +154,10 @@ class NetworkRunner {
     Batch<T> take_block(const BlockArrays<T>& to, const Batch<T>& batch, index_t begin,
                         index_t rows) const;
     void forward(const BlockArrays<T>& block, const T* params, MatrixView<const T> x,
-                 bool training, const T* first_z, const Progress* progress) const;
+                 bool training, const T* first_z, const Progress* progress,
+                 const Batch<T>* dropping = nullptr) const;
+    void drop_out(const BlockArrays<T>& block, const Batch<T>& batch,
+                  std::size_t l) const;
     void predict_block(const BlockArrays<T>& block, const T* params,
                        MatrixView<const T> x, MatrixView<T> out,
                        const Progress* progress) const;
@@ -155,7 +173,8 @@ class NetworkRunner {
     bool may_descend(const BlockArrays<T>& block, const Batch<T>& batch,
                      Descent<T>& descent) const;
     void input_gradient(const BlockArrays<T>& block, const T* params, std::size_t l,
-                        index_t rows, const Progress* progress) const;
+                        index_t rows, const Progress* progress,
+                        bool dropped = false) const;
     void parameter_gradients(const BlockArrays<T>& block, const Batch<T>& batch,
                              std::size_t l, T* grads, bool accumulate,
                              const Descent<T>* descent, const Progress* progress) const;

@@ -43,6 +43,10 @@ bool predict_few(const NetworkPlan& plan, const T* params, MatrixView<const T> x
         for (index_t i = 0; i < out.rows; ++i) {
             kernels.softmax(out.data + i * out.stride, 1, out.cols);
         }
+    } else if (plan.loss == Loss::poisson) {
+        for (index_t i = 0; i < out.rows; ++i) {
+            kernels.exponential(out.data + i * out.stride, out.cols);
+        }
     }
     return true;
 }

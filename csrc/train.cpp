@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
+#include <string>
 #include <thread>
 
 #include "dispatch.h"
@@ -35,8 +37,10 @@ template <class T>
 class Stepper {
   public:
     Stepper(const NetworkPlan& plan, T* params, const T* grads, T* moments,
-            const FitOptions& options)
+            const FitOptions& options, bool scikit_learn)
         : options_(options),
+          scikit_learn_(scikit_learn),
+          lr_(options.lr),
           steps_(options.step_count),
           bound_(static_cast<double>(std::numeric_limits<T>::max())) {
         const auto& kernels = kernel_table().kernels<T>();
@@ -73,15 +77,21 @@ class Stepper {
         if (options_.optimizer == Optimizer::adam) {
             const auto t = static_cast<double>(steps_);
             const double root = std::sqrt(1.0 - std::pow(options_.beta2, t));
-            args_.lr = static_cast<T>(options_.lr * root /
-                                      (1.0 - std::pow(options_.beta1, t)));
-            args_.eps = static_cast<T>(options_.eps * root);
+            args_.lr = static_cast<T>(lr_ * root / (1.0 - std::pow(options_.beta1, t)));
+            if (!scikit_learn_) {
+                args_.eps = static_cast<T>(options_.eps * root);
+            }
         }
         args_.unchecked = cannot_overflow();
         if (!args_.unchecked) {
             known_ = false;
         }
         return step_(args_);
+    }
+
+    void set_lr(double lr) {
+        lr_ = lr;
+        args_.lr = static_cast<T>(lr);
     }
 
     // The parameters may have been written to by others.
@@ -156,6 +166,8 @@ class Stepper {
     }
 
     const FitOptions& options_;
+    bool scikit_learn_;
+    double lr_;
     std::int64_t steps_;
     UpdateArgs<T> args_ = {};
     double (*step_)(const UpdateArgs<T>&) = nullptr;
@@ -196,13 +208,14 @@ class FitLoop {
 
     void diverge(double loss) {
         total_ += loss;
-        ++batches_;
+        weight_ += 1;
         stop(StopReason::diverged);
     }
 
-    void end_step(double loss) {
-        total_ += loss;
-        ++batches_;
+    // weight: of the loss in the epoch's mean.
+    void end_step(double loss, double weight = 1) {
+        total_ += weight * loss;
+        weight_ += weight;
         ++result.steps;
         if (hooks.every > 0 && result.steps % hooks.every == 0) {
             before_hook();
@@ -211,9 +224,9 @@ class FitLoop {
     }
 
     void end_epoch() {
-        result.loss.push_back(total_ / static_cast<double>(batches_));
+        result.loss.push_back(total_ / weight_);
         total_ = 0;
-        batches_ = 0;
+        weight_ = 0;
         ++result.epochs;
         if (hooks.on_epoch && result.reason != StopReason::diverged) {
             const double work = static_cast<double>(rows) * work_per_row;
@@ -259,7 +272,7 @@ class FitLoop {
 
     Pacer report_;
     double total_ = 0;  // of the epoch's losses so far
-    index_t batches_ = 0;
+    double weight_ = 0;
 };
 
 // Settles the parameters at the end of a fit, whatever ends it.
@@ -444,6 +457,49 @@ void descend_neuron(const NetworkRunner<T>& runner, T* params, FitLoop& loop) {
     }
 }
 
+// Scales n gradients to a 2-norm of at most `most`, unless one is not finite.
+template <class T>
+void clip(T* grads, index_t n, double most) {
+    const auto& kernels = kernel_table().kernels<T>();
+    const auto largest = static_cast<double>(kernels.largest_magnitude(grads, n));
+    if (!(largest > 0) || !std::isfinite(largest)) {
+        return;
+    }
+    double norm = std::sqrt(2 * kernels.penalise({grads, nullptr, n, T(0), T(1)}));
+    if (!std::isfinite(norm) || norm < largest) {  // the squares over- or underflowed
+        double sum = 0;
+        for (index_t i = 0; i < n; ++i) {
+            const double share = static_cast<double>(grads[i]) / largest;
+            sum += share * share;
+        }
+        norm = largest * std::sqrt(sum);
+    }
+    if (norm > most) {
+        const auto factor = static_cast<T>(most / norm);
+        for (index_t i = 0; i < n; ++i) {
+            grads[i] *= factor;
+        }
+    }
+}
+
+// Throws unless every entry is the number of a row.
+void check_order(const index_t* order, index_t rows) {
+    for (index_t i = 0; i < rows; ++i) {
+        if (order[i] < 0 || order[i] >= rows) {
+            throw std::invalid_argument("fit: order[" + std::to_string(i) + "] is " +
+                                        std::to_string(order[i]) + ", of " +
+                                        std::to_string(rows) + " rows");
+        }
+    }
+}
+
+void check_lr(double lr) {
+    if (!(lr > 0) || !std::isfinite(lr)) {
+        throw std::invalid_argument("fit: lr must be a finite number > 0, got " +
+                                    std::to_string(lr));
+    }
+}
+
 }  // namespace
 
 Pacer::Pacer(double seconds) : seconds_(seconds), last_(Clock::now()) {}
@@ -463,23 +519,27 @@ InterruptPoll::InterruptPoll(std::function<bool()> interrupted)
 template <class T>
 FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
               MatrixView<const T> t, T* moments, std::uint64_t* generator,
-              const FitOptions& options, const FitHooks& hooks,
-              const RowSubset& subset) {
+              const FitOptions& options, const FitHooks& hooks, const RowSubset& subset,
+              const FitExtras<T>& extras) {
     const auto start = Clock::now();
+    const Objective& objective = extras.objective;
+    const bool plain = extras.none();
     const index_t rows = subset.rows == nullptr ? x.rows : subset.count;
     const index_t batch_rows = std::min(options.batch_size, rows);
     FitLoop loop(options, hooks, rows);
-    if (RowDescent<T>::serves(plan, batch_rows, options)) {
+    if (plain && RowDescent<T>::serves(plan, batch_rows, options)) {
         RowDescent<T>(plan, params, x, t, generator, loop, subset).run();
         loop.result.seconds = seconds_since(start);
         return std::move(loop.result);
     }
-    const bool shuffles = options.shuffle && batch_rows < rows;
+    const bool ordered = extras.order != nullptr && batch_rows < rows;
+    const bool shuffles = options.shuffle && batch_rows < rows && !ordered;
     NetworkRunner<T> runner(plan, batch_rows);
     Buffer<T> grads(plan.n_params);
     Buffer<index_t> order(shuffles ? rows : 0);
     const index_t* given = shuffles ? order.data() : subset.rows;
-    Stepper<T> stepper(plan, params, grads.data(), moments, options);
+    Stepper<T> stepper(plan, params, grads.data(), moments, options,
+                       objective.scikit_learn);
     const auto heed_hooks = [&] {
         if (loop.hooked) {
             loop.hooked = false;
@@ -499,7 +559,7 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
         runner.prepare({x, t, given, rows});
     }
     loop.work_per_row = runner.multiply_adds_per_row();
-    if (batch_rows == rows && plan.is_neuron_by_columns(rows) &&
+    if (plain && batch_rows == rows && plan.is_neuron_by_columns(rows) &&
         options.optimizer == Optimizer::gd) {
         descend_neuron(runner, params, loop);
     }
@@ -508,13 +568,29 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
             fill_order(subset, order.data(), rows);
             Generator(generator).shuffle(order.data(), rows);
         }
+        if (ordered) {
+            check_order(extras.order, rows);
+        }
+        if (extras.lr != nullptr) {
+            check_lr(*extras.lr);
+            stepper.set_lr(*extras.lr);
+        }
+        const index_t* const row_order = ordered ? extras.order : given;
         for (index_t begin = 0; !loop.stopped && begin < rows; begin += batch_rows) {
             Batch<T> batch = {x, t, nullptr, std::min(batch_rows, rows - begin)};
-            if (given != nullptr) {
-                batch.order = given + begin;
+            batch.weights = extras.weights;
+            if (extras.dropout > 0) {
+                batch.dropout = extras.dropout;
+                batch.seed = Generator(generator).next();
+            }
+            if (row_order != nullptr) {
+                batch.order = row_order + begin;
             } else {
                 batch.x.data += begin * x.stride;
                 batch.t.data += begin * t.stride;
+                if (batch.weights != nullptr) {
+                    batch.weights += begin;
+                }
             }
             // Not the first: it allocates nearly all that the later ones use, and a
             // step that runs out of memory should not have begun to change the
@@ -526,24 +602,31 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
                 const index_t next = given != nullptr ? given[begin + 1] : begin + 1;
                 descent.next_x = x.data + next * x.stride;
             }
-            const bool left = loop.result.steps > 0 &&
+            const bool left = plain && loop.result.steps > 0 &&
                               stepper.can_be_left(static_cast<double>(batch_rows) *
                                                   loop.work_per_row);
-            const double loss = runner.loss(params, grads.data(), batch, progress,
-                                            left ? &descent : nullptr);
+            const double loss = objective.is_plain()
+                                    ? runner.loss(params, grads.data(), batch, progress,
+                                                  left ? &descent : nullptr)
+                                    : objective_of(objective, runner, plan, params,
+                                                   grads.data(), batch, progress);
             double norm2 = loss - loss;
             if (descent.done) {
                 stepper.count_step();
             } else if (std::isfinite(loss)) {
                 loop.settle();
                 heed_hooks();
+                if (extras.clip_norm > 0) {
+                    clip(grads.data(), plan.n_params, extras.clip_norm);
+                }
                 norm2 = stepper.step();
             }
             if (std::isnan(norm2)) {
                 loop.diverge(loss);
                 break;
             }
-            loop.end_step(loss);
+            loop.end_step(
+                loss, objective.scikit_learn ? static_cast<double>(batch.rows) : 1.0);
             if (options.tol > 0 && norm2 <= options.tol * options.tol) {
                 loop.stop(StopReason::tol);
             }
@@ -645,15 +728,16 @@ std::vector<index_t> fit_perceptron(T* w, T* b, MatrixView<const T> x, const T* 
     return mistakes;
 }
 
-#define SIGLIN_INSTANTIATE(T)                                                        \
-    template FitResult fit<T>(const NetworkPlan&, T*, MatrixView<const T>,           \
-                              MatrixView<const T>, T*, std::uint64_t*,               \
-                              const FitOptions&, const FitHooks&, const RowSubset&); \
-    template void fit_many<T>(const std::vector<FitJob<T>>&,                         \
-                              const std::function<bool(index_t)>&,                   \
-                              std::vector<FitResult>&);                              \
-    template std::vector<index_t> fit_perceptron<T>(T*, T*, MatrixView<const T>,     \
-                                                    const T*, index_t, index_t,      \
+#define SIGLIN_INSTANTIATE(T)                                                       \
+    template FitResult fit<T>(const NetworkPlan&, T*, MatrixView<const T>,          \
+                              MatrixView<const T>, T*, std::uint64_t*,              \
+                              const FitOptions&, const FitHooks&, const RowSubset&, \
+                              const FitExtras<T>&);                                 \
+    template void fit_many<T>(const std::vector<FitJob<T>>&,                        \
+                              const std::function<bool(index_t)>&,                  \
+                              std::vector<FitResult>&);                             \
+    template std::vector<index_t> fit_perceptron<T>(T*, T*, MatrixView<const T>,    \
+                                                    const T*, index_t, index_t,     \
                                                     const std::function<bool()>&);
 
 SIGLIN_INSTANTIATE(float)

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "network.h"
+#include "objective.h"
 
 namespace siglin {
 
@@ -27,6 +28,25 @@ struct FitOptions {
     double beta2;
     double eps;
     std::int64_t step_count;  // steps the optimiser has made before
+};
+
+// What most fits do without; with any of it a fit takes the general path.
+template <class T>
+struct FitExtras {
+    const T* weights = nullptr;  // of the rows
+    // Read at the start of each epoch, so that a hook may write the next one's into
+    // them: the order of the rows, for batches smaller than all of them, instead of a
+    // shuffle; and the step size instead of FitOptions'.
+    const index_t* order = nullptr;
+    const double* lr = nullptr;
+    Objective objective;
+    double dropout = 0;    // as Batch; each step draws its seed from the generator
+    double clip_norm = 0;  // gradients of a larger 2-norm are scaled to it; 0: none is
+
+    bool none() const {
+        return weights == nullptr && order == nullptr && lr == nullptr &&
+               objective.is_plain() && dropout == 0 && clip_norm == 0;
+    }
 };
 
 // Hooks run on the calling thread; each may be empty.
@@ -92,12 +112,13 @@ struct RowSubset {
 };
 
 // Trains params from where they are; moments is the optimiser's state. generator: four
-// words, advanced by the shuffles.
+// words, advanced by the shuffles. Throws std::invalid_argument where extras.order or
+// extras.lr hold what no epoch can use.
 template <class T>
 FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
               MatrixView<const T> t, T* moments, std::uint64_t* generator,
               const FitOptions& options, const FitHooks& hooks,
-              const RowSubset& subset = {});
+              const RowSubset& subset = {}, const FitExtras<T>& extras = {});
 
 // One of the fits of fit_many: what `fit` takes.
 template <class T>

@@ -804,6 +804,123 @@ void check_updates(const Kernels<T>& kernels) {
     }
 }
 
+// exp, the poisson loss and the weighted losses, with and without clipping; penalties.
+template <class T>
+void check_weighted(const Kernels<T>& kernels, index_t rows, index_t cols) {
+    const index_t n = rows * cols;
+    auto wide = numbers<T>(n);
+    for (T& z : wide) {
+        z *= T(60);
+    }
+    auto a = wide;
+    kernels.exponential(a.data(), n);
+    bool ok = a[n] == wide[n];
+    for (index_t i = 0; i < n; ++i) {
+        const double e = std::exp(static_cast<double>(wide[i]));
+        ok = ok && close(a[i], e, e, 8);
+    }
+    expect(ok, "exponential", n);
+
+    const auto weights = numbers<T>(rows);
+    const double eps = static_cast<double>(std::numeric_limits<T>::epsilon());
+    for (const Loss loss :
+         {Loss::bce, Loss::squared_error, Loss::poisson, Loss::cross_entropy}) {
+        for (const bool clips : {false, true}) {
+            if (clips && (loss == Loss::squared_error || loss == Loss::poisson)) {
+                continue;
+            }
+            // Logits so far out that half of the losses are clipped.
+            auto z = numbers<T>(n);
+            for (T& v : z) {
+                v *= clips ? T(90) : T(3);
+            }
+            std::vector<T> t(static_cast<std::size_t>(n) + 1);
+            for (index_t i = 0; i < n; ++i) {
+                const index_t row = i / cols;
+                t[i] = loss == Loss::cross_entropy ? T(i % cols == row % cols)
+                                                   : T(i % 3 == 0);
+            }
+            const auto derivative = numbers<T>(n);
+            const bool bent = loss == Loss::squared_error;
+            double total = 0;
+            std::vector<double> dz(static_cast<std::size_t>(n));
+            const auto clipped = [&](double value) {
+                return clips ? std::clamp(value, -std::log1p(-eps), -std::log(eps))
+                             : value;
+            };
+            double scale = 1;
+            for (index_t r = 0; r < rows; ++r) {
+                const auto w = static_cast<double>(weights[r]);
+                double denominator = 0;
+                double highest = -1e300;
+                for (index_t j = 0; j < cols; ++j) {
+                    highest = std::max(highest, static_cast<double>(z[r * cols + j]));
+                }
+                for (index_t j = 0; j < cols; ++j) {
+                    denominator +=
+                        std::exp(static_cast<double>(z[r * cols + j]) - highest);
+                }
+                double of_row = 0;
+                for (index_t i = r * cols; i < (r + 1) * cols; ++i) {
+                    const auto v = static_cast<double>(z[i]);
+                    const auto target = static_cast<double>(t[i]);
+                    double each = 0;
+                    if (loss == Loss::bce) {
+                        each = clipped(std::max(v, 0.0) - target * v +
+                                       std::log1p(std::exp(-std::fabs(v))));
+                        dz[i] = sigma(v) - target;
+                    } else if (bent) {
+                        each = 0.5 * (v - target) * (v - target);
+                        dz[i] = (v - target) * static_cast<double>(derivative[i]);
+                    } else if (loss == Loss::poisson) {
+                        each = std::exp(v) - target * v - target;
+                        dz[i] = std::exp(v) - target;
+                    } else {
+                        each = -target * (v - highest - std::log(denominator));
+                        dz[i] = std::exp(v - highest) / denominator - target;
+                    }
+                    of_row += each;
+                    dz[i] *= 0.25 * w;
+                }
+                of_row = loss == Loss::cross_entropy ? clipped(of_row) : of_row;
+                total += w * of_row;
+                scale += std::fabs(w * of_row);
+            }
+            const double got = kernels.weighted_loss_gradient(
+                {{loss, z.data(), bent ? derivative.data() : nullptr, t.data(), rows,
+                  cols, T(0.25), true},
+                 weights.data(),
+                 clips});
+            bool right = std::fabs(got - total) <= 64 * eps * scale * 30;
+            for (index_t i = 0; i < n; ++i) {
+                right = right && close(z[i], dz[i], 30, 16);
+            }
+            expect(right, clips ? "weighted loss, clipped" : "weighted loss",
+                   static_cast<long>(loss), rows, cols);
+        }
+    }
+
+    auto grad = numbers<T>(n);
+    const auto before = grad;
+    double squares = 0;
+    double sizes = 0;
+    for (index_t i = 0; i < n; ++i) {
+        squares += static_cast<double>(wide[i]) * static_cast<double>(wide[i]);
+        sizes += std::fabs(static_cast<double>(wide[i]));
+    }
+    const double got = kernels.penalise({wide.data(), grad.data(), n, T(0.25), T(0.5)});
+    ok =
+        std::fabs(got - 0.25 * sizes - 0.25 * squares) <= 1e3 * eps * (squares + sizes);
+    ok = ok && grad[n] == before[n];
+    for (index_t i = 0; i < n; ++i) {
+        const double sign = wide[i] > 0 ? 0.25 : wide[i] < 0 ? -0.25 : 0.0;
+        const auto w = static_cast<double>(wide[i]);
+        ok = ok && close(grad[i], static_cast<double>(before[i]) + 0.5 * w + sign,
+                         1 + std::fabs(w), 8);
+    }
+    expect(ok, "penalise", rows, cols);
+}
+
 template <class T>
 void check(const KernelTable& table) {
     const Kernels<T>& kernels = table.kernels<T>();
@@ -833,6 +950,11 @@ void check(const KernelTable& table) {
     for (const index_t rows : {1, 2, 15, 16, 17, 150}) {
         for (const index_t n_in : {1, 2, 4, 31, 64}) {
             check_single_passes(kernels, rows, n_in);
+        }
+    }
+    for (const index_t rows : {1, 2, 8, 17, 300}) {
+        for (const index_t cols : {1, 2, 7, 16, 19}) {
+            check_weighted(kernels, rows, cols);
         }
     }
     for (const index_t n_in : {1, 2, 5, 33}) {

@@ -163,7 +163,7 @@ def test_activation_of_each_hidden_layer():
 # ---- initial weights -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("init", ["glorot", "normal", "zeros"])
+@pytest.mark.parametrize("init", ["glorot", "he", "lecun", "normal", "zeros"])
 @pytest.mark.parametrize("seed", [0, 1, 2**63, 2**64 - 1])
 def test_initial_weights_are_those_of_the_reference(init, seed, dtype):
     sizes = [5, 7, 4, 2]
@@ -185,6 +185,16 @@ def test_glorot_bound(activation, gain):
     # The mean of 2400 uniform numbers has the standard deviation bound / sqrt(3 * 2400).
     assert abs(layer.w.mean()) < 4 * bound / math.sqrt(3 * 2400)
     assert (layer.b == 0).all()
+
+
+@pytest.mark.parametrize(("init", "gain"), [("he", 2), ("lecun", 1)])
+def test_he_and_lecun_bounds(init, gain):
+    layer = siglin.Dense(60, 40, "relu", init=init, seed=3)
+    bound = math.sqrt(3 * gain / 60)
+    assert 0.99 * bound < np.abs(layer.w).max() <= bound
+    # Four standard deviations of the variance of 2400 uniform numbers.
+    variance = gain / 60
+    assert abs(layer.w.var() - variance) < 4 * variance * math.sqrt(0.8 / 2400)
 
 
 def test_normal_weights():

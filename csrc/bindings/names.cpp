@@ -22,7 +22,7 @@ constexpr const char* kActivations[] = {
 #include "../activations.inc"
 #undef SIGLIN_ACTIVATION
 };
-constexpr const char* kLosses[] = {"bce", "squared_error", "cross_entropy"};
+constexpr const char* kLosses[] = {"bce", "squared_error", "cross_entropy", "poisson"};
 constexpr const char* kOptimizers[] = {"gd", "momentum", "nesterov", "adam"};
 constexpr const char* kReasons[] = {"epochs", "tol", "callback", "diverged"};
 

@@ -67,13 +67,13 @@ NetworkPlan make_plan(const std::vector<index_t>& sizes,
     }
     std::vector<Activation> list;
     for (std::size_t l = 0; l < activations.size(); ++l) {
-        const bool softmax = loss == Loss::cross_entropy &&
-                             l + 1 == activations.size() && activations[l] == "softmax";
-        list.push_back(softmax ? Activation::identity
-                               : activation_from(function, activations[l]));
         const bool last = l + 1 == activations.size();
-        const bool pair_ok = !last || loss == Loss::squared_error ||
-                             (loss == Loss::cross_entropy && softmax) ||
+        const bool softmax =
+            last && loss == Loss::cross_entropy && activations[l] == "softmax";
+        const bool exp = last && loss == Loss::poisson && activations[l] == "exp";
+        list.push_back(softmax || exp ? Activation::identity
+                                      : activation_from(function, activations[l]));
+        const bool pair_ok = !last || loss == Loss::squared_error || softmax || exp ||
                              (loss == Loss::bce && list[l] == Activation::sigmoid);
         if (!pair_ok) {
             throw py::value_error("Network: loss \"" + loss_name +
@@ -221,16 +221,20 @@ class Network {
         });
     }
 
-    double loss(const py::object& params, const py::object& x,
-                const py::object& t) const {
-        return loss_of("loss", params, std::nullopt, x, t);
+    double loss(const py::object& params, const py::object& x, const py::object& t,
+                const py::object& weights, bool scikit_learn) const {
+        return loss_of("loss", params, std::nullopt, x, t, weights,
+                       {0, 0, scikit_learn});
     }
 
     double loss_and_grads(const py::object& params, const py::object& grads_,
-                          const py::object& x, const py::object& t) const {
+                          const py::object& x, const py::object& t,
+                          const py::object& weights, double l1, double l2,
+                          bool scikit_learn) const {
         const Argument grads = checked_vector("loss_and_grads", "grads", grads_);
         check_writable(grads);
-        return loss_of("loss_and_grads", params, grads, x, t);
+        return loss_of("loss_and_grads", params, grads, x, t, weights,
+                       checked_objective("loss_and_grads", l1, l2, scikit_learn));
     }
 
     py::tuple output_gradient(const py::object& z_, const py::object& t_) const {
@@ -275,7 +279,8 @@ class Network {
                   const std::string& optimizer, const std::vector<double>& options,
                   const py::object& moments_, std::int64_t step_count,
                   const py::object& on_epoch, double min_interval,
-                  const py::object& on_step, index_t every) const {
+                  const py::object& on_step, index_t every,
+                  const py::object& extras_) const {
         const char* function = "fit";
         const Argument params = checked_vector(function, "params", params_);
         const Argument x = checked_x(function, x_, params);
@@ -284,6 +289,11 @@ class Network {
             {lr, epochs, batch_size, shuffle, tol, optimizer_from(function, optimizer),
              0.0, 0.0, 0.0, step_count},
             options, moments_);
+        const Extras extras = checked_extras(extras_, x);
+        if (extras.weights) {
+            check_no_overlap(params, *extras.weights);
+            check_no_overlap(checked(function, "moments", moments_), *extras.weights);
+        }
         FitHooks hooks;
         hooks.interrupted = signal_raised;
         hooks.min_interval = min_interval;
@@ -306,7 +316,8 @@ class Network {
             try {
                 const ReleaseGil nogil;
                 result = siglin::fit<T>(plan_, job.params, job.x, job.t, job.moments,
-                                        job.generator, job.options, hooks, job.subset);
+                                        job.generator, job.options, hooks, job.subset,
+                                        extras.of<T>());
             } catch (const Interrupted&) {
                 throw py::error_already_set();
             }
@@ -517,6 +528,121 @@ class Network {
         return t;
     }
 
+    // One weight for each row, unless None.
+    std::optional<Argument> checked_weights(const char* function,
+                                            const py::handle& value,
+                                            const Argument& x) const {
+        if (value.is_none()) {
+            return std::nullopt;
+        }
+        Argument weights = checked(function, "weights", value);
+        check_vector(weights, x.rows());
+        return weights;
+    }
+
+    Objective checked_objective(const char* function, double l1, double l2,
+                                bool scikit_learn) const {
+        for (const double strength : {l1, l2}) {
+            if (!(strength >= 0) || !std::isfinite(strength)) {
+                throw py::value_error(std::string(function) +
+                                      ": l1 and l2 must be finite and >= 0, got " +
+                                      std::to_string(strength));
+            }
+        }
+        return {l1, l2, scikit_learn};
+    }
+
+    // What the loop reads at every epoch's start: kept alive, and its data or null.
+    template <class V>
+    struct PlainVector {
+        py::object owner;
+        const V* data = nullptr;
+    };
+
+    template <class V>
+    static PlainVector<V> plain_vector(const char* name, const py::object& value,
+                                       index_t size) {
+        if (value.is_none()) {
+            return {};
+        }
+        using Kept = py::array_t<V, py::array::c_style>;
+        if (!py::isinstance<Kept>(value)) {
+            throw DTypeError(std::string("fit: ") + name +
+                             " must be a contiguous array of " +
+                             std::string(py::str(py::dtype::of<V>())));
+        }
+        auto kept = py::reinterpret_borrow<Kept>(value);
+        if (kept.ndim() != 1 || kept.shape(0) != size) {
+            throw ShapeError(std::string("fit: ") + name + " must have shape (" +
+                             std::to_string(size) + ",)");
+        }
+        return {kept, kept.data()};
+    }
+
+    // What a fit may take besides, see FitExtras.
+    struct Extras {
+        std::optional<Argument> weights;
+        PlainVector<std::int64_t> order;
+        PlainVector<double> rate;
+        double l1 = 0;
+        double l2 = 0;
+        double dropout = 0;
+        double clip_norm = 0;
+        bool scikit_learn = false;
+
+        template <class T>
+        FitExtras<T> of() const {
+            return {weights ? vector_data<T>(*weights) : nullptr,
+                    order.data,
+                    rate.data,
+                    {l1, l2, scikit_learn},
+                    dropout,
+                    clip_norm};
+        }
+    };
+
+    // One dictionary, as a plain fit is not to pay for the arguments it does without:
+    // each costs 0.15 us.
+    Extras checked_extras(const py::object& given, const Argument& x) const {
+        Extras extras;
+        if (given.is_none()) {
+            return extras;
+        }
+        for (const auto& [key, value] : given.cast<py::dict>()) {
+            const auto name = key.cast<std::string>();
+            const auto object = py::reinterpret_borrow<py::object>(value);
+            if (name == "weights") {
+                extras.weights = checked_weights("fit", object, x);
+            } else if (name == "order") {
+                extras.order = plain_vector<std::int64_t>("order", object, x.rows());
+            } else if (name == "rate") {
+                extras.rate = plain_vector<double>("rate", object, 1);
+            } else if (name == "l1") {
+                extras.l1 = value.cast<double>();
+            } else if (name == "l2") {
+                extras.l2 = value.cast<double>();
+            } else if (name == "dropout") {
+                extras.dropout = value.cast<double>();
+            } else if (name == "clip_norm") {
+                extras.clip_norm = value.cast<double>();
+            } else if (name == "scikit_learn") {
+                extras.scikit_learn = value.cast<bool>();
+            } else {
+                throw py::type_error("fit: extras has no \"" + name + "\"");
+            }
+        }
+        checked_objective("fit", extras.l1, extras.l2, extras.scikit_learn);
+        if (!(extras.dropout >= 0 && extras.dropout < 1)) {
+            throw py::value_error("fit: dropout must be in [0, 1), got " +
+                                  std::to_string(extras.dropout));
+        }
+        if (!(extras.clip_norm >= 0) || !std::isfinite(extras.clip_norm)) {
+            throw py::value_error("fit: clip_norm must be finite and >= 0, got " +
+                                  std::to_string(extras.clip_norm));
+        }
+        return extras;
+    }
+
     // A mean over no rows is no number.
     static void check_has_rows(const Argument& a) {
         if (a.rows() == 0) {
@@ -550,7 +676,8 @@ class Network {
                                    : 1U),
             "options must be [] for gd, [momentum], or [beta1, beta2, eps] for adam");
         for (std::size_t i = 0; i < std::min<std::size_t>(values.size(), 2); ++i) {
-            require(values[i] >= 0 && values[i] < 1,
+            // scikit-learn takes a momentum of 1.
+            require(values[i] >= 0 && (values[i] < 1 || (values[i] == 1 && !adam)),
                     "optimizer options must lie in [0, 1), got " +
                         std::to_string(values[i]));
         }
@@ -571,10 +698,12 @@ class Network {
 
     double loss_of(const char* function, const py::object& params_,
                    std::optional<Argument> grads, const py::object& x_,
-                   const py::object& t_) const {
+                   const py::object& t_, const py::object& weights_,
+                   const Objective& objective) const {
         const Argument params = checked_vector(function, "params", params_);
         const Argument x = checked_x(function, x_, params);
         const Argument t = checked_t(function, t_, x);
+        const auto weights = checked_weights(function, weights_, x);
         if (grads) {
             for (const Argument* input : {&params, &x, &t}) {
                 check_no_overlap(*grads, *input);
@@ -584,10 +713,12 @@ class Network {
             using T = decltype(tag);
             const T* p = vector_data<T>(params);
             T* g = grads ? mutable_vector_data<T>(*grads) : nullptr;
-            const Batch<T> batch = {view<T>(x), view<T>(t), nullptr, x.rows()};
+            Batch<T> batch = {view<T>(x), view<T>(t), nullptr, x.rows()};
+            batch.weights = weights ? vector_data<T>(*weights) : nullptr;
             double value = 0;
             interruptible(work(x.rows()), [&](const Progress& progress) {
-                value = NetworkRunner<T>(plan_, batch.rows).loss(p, g, batch, progress);
+                NetworkRunner<T> runner(plan_, batch.rows);
+                value = objective_of(objective, runner, plan_, p, g, batch, progress);
             });
             return value;
         });
@@ -788,15 +919,17 @@ void bind_network(py::module_& m) {
              arg("sizes"), arg("activations"), arg("biases"), arg("loss"), arg("dtype"))
         .def_property_readonly("n_params", &Network::n_params)
         .def("predict", &Network::predict, arg("params"), arg("x"), arg("out") = none)
-        .def("loss", &Network::loss, arg("params"), arg("x"), arg("t"))
+        .def("loss", &Network::loss, arg("params"), arg("x"), arg("t"), py::kw_only(),
+             arg("weights") = none, arg("scikit_learn") = false)
         .def("loss_and_grads", &Network::loss_and_grads, arg("params"), arg("grads"),
-             arg("x"), arg("t"))
+             arg("x"), arg("t"), py::kw_only(), arg("weights") = none, arg("l1") = 0.0,
+             arg("l2") = 0.0, arg("scikit_learn") = false)
         .def("output_gradient", &Network::output_gradient, arg("z"), arg("t"))
         .def("fit", &Network::fit, arg("params"), arg("x"), arg("t"), arg("state"),
              py::kw_only(), arg("lr"), arg("epochs"), arg("batch_size"), arg("shuffle"),
              arg("tol"), arg("optimizer"), arg("options"), arg("moments"),
              arg("step_count"), arg("on_epoch"), arg("min_interval"), arg("on_step"),
-             arg("every"));
+             arg("every"), arg("extras") = none);
     static PyMethodDef methods[] = {
         fast_function<&Network::predict_now, kPredictNow>(),
         fast_function<&Network::learn_now, kLearnNow>(),

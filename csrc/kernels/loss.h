@@ -14,13 +14,13 @@ namespace {
 // max(z, 0) - t z + log(1 + exp(-|z|)), which is -t log(a) - (1 - t) log(1 - a)
 // computed from the logit; dz = scale * (a - t).
 template <class T>
-struct BceParts {
+struct LossParts {
     Vec<T> loss;
     Vec<T> dz;
 };
 
 template <class T>
-SIGLIN_INLINE BceParts<T> bce_parts(Vec<T> z, Vec<T> t, T scale) {
+SIGLIN_INLINE LossParts<T> bce_parts(Vec<T> z, Vec<T> t, T scale) {
     const Vec<T> zero = {};
     const SigmoidParts<T> parts = sigmoid_parts<T>(z);
     const Vec<T> ramp = select<T>(z > zero, z, zero);
@@ -32,7 +32,7 @@ template <class T>
 SIGLIN_INLINE double bce_row(T* z, const T* t, index_t n, T scale, bool want_gradient) {
     Vec<T> total = {};
     for_each_block<T>(n, [&](index_t i, auto lanes) {
-        const BceParts<T> parts =
+        const LossParts<T> parts =
             bce_parts<T>(load(z + i, lanes), load(t + i, lanes), scale);
         total += keep<T>(parts.loss, lanes);
         if (want_gradient) {
@@ -107,6 +107,57 @@ SIGLIN_INLINE double cross_entropy_row(T* z, const T* t, index_t n, T scale) {
     return mass * log_sum + below_max;
 }
 
+// exp(z) for any z. Beyond the range of normal exp(-z) it has fewer digits.
+template <class T>
+SIGLIN_INLINE Vec<T> exp_any(Vec<T> z) {
+    const Vec<T> zero = {};
+    const Vec<T> e = exp_negative<T>(magnitude<T>(z));
+    return select<T>(z > zero, broadcast(T(1)) / e, e);
+}
+
+// The part of half the Poisson deviance that depends on z, exp(z) - t z, with the -t
+// that goes with it; dz = scale * (exp(z) - t).
+template <class T>
+SIGLIN_INLINE LossParts<T> poisson_parts(Vec<T> z, Vec<T> t, T scale) {
+    const Vec<T> a = exp_any<T>(z);
+    return {(a - t) - t * z, broadcast(scale) * (a - t)};
+}
+
+// t log(t), and 0 for 0.
+template <class T>
+double t_log_t(T t) {
+    const auto value = static_cast<double>(t);
+    return value == 0 ? 0.0 : value * __builtin_log(value);
+}
+
+// t log(t / a) - t + a with a = exp(z).
+template <class T>
+SIGLIN_INLINE double poisson_row(T* z, const T* t, index_t n, T scale,
+                                 bool want_gradient) {
+    Vec<T> total = {};
+    for_each_block<T>(n, [&](index_t i, auto lanes) {
+        const LossParts<T> parts =
+            poisson_parts<T>(load(z + i, lanes), load(t + i, lanes), scale);
+        total += keep<T>(parts.loss, lanes);
+        if (want_gradient) {
+            store(z + i, parts.dz, lanes);
+        }
+    });
+    double of_targets = 0;
+    for (index_t i = 0; i < n; ++i) {
+        of_targets += t_log_t(t[i]);
+    }
+    return static_cast<double>(sum<T>(total)) + of_targets;
+}
+
+// z becomes exp(z), the outputs of a poisson network.
+template <class T>
+void exponential(T* z, index_t n) {
+    for_each_block<T>(n, [&](index_t i, auto lanes) {
+        store(z + i, exp_any<T>(load(z + i, lanes)), lanes);
+    });
+}
+
 // The contract is LossArgs'.
 template <class T>
 double loss_gradient(const LossArgs<T>& args) {
@@ -117,6 +168,8 @@ double loss_gradient(const LossArgs<T>& args) {
         case Loss::squared_error:
             return squared_error_row<T>(args.z, args.derivative, args.t, n, args.scale,
                                         args.want_gradient);
+        case Loss::poisson:
+            return poisson_row<T>(args.z, args.t, n, args.scale, args.want_gradient);
         case Loss::cross_entropy:
             break;
     }

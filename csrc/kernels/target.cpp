@@ -13,6 +13,7 @@
 #include "neuron_rows.h"
 #include "row.h"
 #include "update.h"
+#include "weighted_loss.h"
 
 #define SIGLIN_STRING_(name) #name
 #define SIGLIN_STRING(name) SIGLIN_STRING_(name)

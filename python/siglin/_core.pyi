@@ -7,7 +7,7 @@ Mistakes raise siglin.DTypeError or siglin.ShapeError (or ValueError, TypeError)
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -133,9 +133,26 @@ class Network:
     def learn_now(
         self, gate: object, x: Array, t: Array | float, lr: float
     ) -> float | None: ...
-    def loss(self, params: Vector, x: Matrix, t: Matrix) -> float: ...
+    def loss(
+        self,
+        params: Vector,
+        x: Matrix,
+        t: Matrix,
+        *,
+        weights: Vector | None = None,
+        scikit_learn: bool = False,
+    ) -> float: ...
     def loss_and_grads(
-        self, params: Vector, grads: Vector, x: Matrix, t: Matrix
+        self,
+        params: Vector,
+        grads: Vector,
+        x: Matrix,
+        t: Matrix,
+        *,
+        weights: Vector | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        scikit_learn: bool = False,
     ) -> float: ...
     def output_gradient(self, z: Matrix, t: Matrix) -> tuple[float, Matrix]: ...
     def fit(
@@ -158,4 +175,6 @@ class Network:
         min_interval: float,
         on_step: StepHook | None,
         every: int,
+        # weights, order, rate, l1, l2, dropout, clip_norm, scikit_learn: each if wanted
+        extras: dict[str, Any] | None = None,
     ) -> FitResult: ...

@@ -138,6 +138,28 @@ def check_labels(function: str, t: object, rows: int, dtype: DType) -> Array:
     return array
 
 
+def check_weights(function: str, value: object, rows: int, dtype: DType) -> Array:
+    """Return the weights of so many rows as a contiguous vector."""
+
+    def check(array: AnyArray) -> None:
+        check_shape(function, "sample_weight", array, (rows,), TO_GO)
+
+    array = _convert(function, "sample_weight", value, dtype, check)
+    low = array < 0
+    wrong = low | ~np.isfinite(array)
+    if wrong.any():
+        row = int(wrong.argmax())
+        msg = (
+            f"{function}: sample_weight must be finite and >= 0, got {array[row]} at "
+            f"row {row}"
+        )
+        raise ValueError(msg)
+    if not array.any():
+        raise ValueError(f"{function}: sample_weight is 0 for every row")
+    weights: Array = np.require(array, requirements="C")
+    return weights
+
+
 def check_targets(
     function: str,
     t: object,

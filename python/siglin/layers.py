@@ -27,7 +27,7 @@ from siglin._arrays import (
 from siglin._data import check_rows
 
 ACTIVATIONS = (*_core.activations(), "softmax")
-INITS = ("glorot", "normal", "zeros")
+INITS = ("glorot", "he", "lecun", "normal", "zeros")
 
 # As in functions.py: the strict layer checks at run time what its stub asks for.
 _layer_forward: Callable[..., tuple[Array, Array]] = _core.layer_forward
@@ -53,12 +53,17 @@ def init_weights(
     "glorot" is uniform with the bound gain * sqrt(6 / (n_in + n_out)). Glorot and Bengio
     ("Understanding the difficulty of training deep feedforward neural networks", AISTATS
     2010) give it for tanh; gain is 1 / f'(0) for the sigmoid (4), and 1 for the others.
-    "normal" is N(0, 1), by the ratio of uniforms in Leva's form (1992).
+    "he" is uniform of variance 2 / n_in, for relu (He et al., "Delving deep into
+    rectifiers", ICCV 2015), "lecun" of variance 1 / n_in (LeCun et al., "Efficient
+    backprop", 1998). "normal" is N(0, 1), by the ratio of uniforms in Leva's form (1992).
     """
     if init == "glorot":
         gain = 4 if activation == "sigmoid" else 1
         bound = gain * math.sqrt(6 / (w.shape[0] + w.shape[1]))
         _core.fill_uniform(state, w.reshape(-1), bound)
+    elif init in ("he", "lecun"):
+        variance = (2 if init == "he" else 1) / w.shape[0]
+        _core.fill_uniform(state, w.reshape(-1), math.sqrt(3 * variance))
     elif init == "normal":
         _core.fill_normal(state, w.reshape(-1))
     else:

@@ -32,6 +32,7 @@ from siglin._data import (
     check_row_targets,
     check_rows,
     check_targets,
+    check_weights,
 )
 from siglin._plan import plan_network
 from siglin.errors import DivergenceError
@@ -43,14 +44,17 @@ from siglin.layers import (
     init_weights,
     make_generator,
 )
-from siglin.optimizers import Optimizer, check_optimizer
+from siglin.optimizers import Optimizer, check_fraction, check_optimizer
 from siglin.training import (
     Callback,
     Gate,
     History,
+    Validation,
     Watch,
     check_callback,
+    check_penalty,
     check_progress,
+    check_step_size,
     make_progress,
 )
 
@@ -90,7 +94,7 @@ class Network:
     bias : bool, default True
         Whether the layers have a b; biases start at 0.
     init : str, default "glorot"
-        How the weights start: "glorot", "normal" or "zeros", see `Dense`.
+        How the weights start: "glorot", "he", "lecun", "normal" or "zeros", see `Dense`.
     dtype : dtype_like, default "float64"
         float32 or float64: of the parameters, and of the data.
     seed : int, optional
@@ -713,12 +717,20 @@ bias=True, dtype='float64')
         x: ArrayLike,
         t: ArrayLike,
         *,
-        lr: float = 0.1,
+        lr: float | Callable[[int], float] = 0.1,
         epochs: int = 1,
         batch_size: int | None = None,
         shuffle: bool = True,
         seed: int | None = None,
         optimizer: str | Optimizer = "gd",
+        sample_weight: ArrayLike | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        dropout: float = 0.0,
+        clip_norm: float | None = None,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        patience: int | None = None,
+        min_delta: float = 0.0,
         tol: float = 0.0,
         callback: Callback | None = None,
         progress: bool | int = False,
@@ -732,8 +744,9 @@ bias=True, dtype='float64')
             dtype: do not write into it meanwhile.
         t : array_like, shape (rows, n_out)
             Targets, as in `loss`.
-        lr : float, default 0.1
-            Step size, dimensionless, > 0.
+        lr : float or callable, default 0.1
+            Step size, dimensionless, > 0. A schedule is a function of the epoch, counted
+            from 0, that returns the epoch's step size.
         epochs : int, default 1
             How many times to go through the rows; 0 does nothing.
         batch_size : int, optional
@@ -748,6 +761,28 @@ bias=True, dtype='float64')
         optimizer : str or object, default "gd"
             "gd", "momentum", "nesterov", "adam": with no memory of fits before. Or an
             object such as ``siglin.Adam()``, whose memory goes on across fits.
+        sample_weight : array_like, shape (rows,), optional
+            How much each row counts, finite and >= 0: the loss of a batch is the
+            weighted mean over its rows, 0 where all of them weigh nothing.
+        l1, l2 : float, default 0.0
+            Strengths of the penalties l1 |w| and l2 w^2 / 2, which are summed over all
+            weights (not the biases) and added to the loss of each batch, in the history
+            too.
+        dropout : float, default 0.0
+            Each step drops each output of a hidden layer with this probability, in
+            [0, 1), and divides the others by 1 - dropout. Only a fit does, so that its
+            losses are those of the network with gaps.
+        clip_norm : float, optional
+            Gradients of a larger 2-norm are scaled to this one, > 0.
+        validation_data : (x, t), optional
+            Its loss, without penalties, is taken after each epoch.
+        patience : int, optional
+            Stop after so many epochs in a row, >= 1, in which the validation loss has not
+            improved. Unless an exception ends it, a fit with patience leaves the
+            parameters of the epoch where that loss was best. None never stops, and
+            leaves the last parameters.
+        min_delta : float, default 0.0
+            An improvement is a loss smaller than the best one by more than this.
         tol : float, default 0.0
             Stop after the step whose change of the parameters has a 2-norm <= tol; 0
             never stops.
@@ -798,9 +833,8 @@ bias=True, dtype='float64')
         array([2., 1.])
         """
         with self._gate:
-            step = check_real("fit", "lr", lr)
-            if step <= 0:
-                raise ValueError(f"fit: lr must be > 0, got {step}")
+            schedule = lr if callable(lr) else None
+            step = check_step_size(lr(0) if callable(lr) else lr)
             epochs = check_integer("fit", "epochs", epochs, 0, MAX_COUNT)
             if batch_size is not None:
                 batch_size = check_integer("fit", "batch_size", batch_size, 1)
@@ -814,9 +848,29 @@ bias=True, dtype='float64')
             self._check_trainable("fit")
             data = self._pair("fit", x, t, finite=True)
             rows = len(data[0])
+            validation = None
+            if validation_data is not None or patience is not None or min_delta != 0:
+                validation = self._validation(validation_data, patience, min_delta)
             generator = self._generator
             if seed is not None:
                 generator = make_generator("fit", seed)
+            # A fit without them is not to pay for them: its call is longer than a step.
+            extras: dict[str, Any] = {}
+            if l1 != 0 or l2 != 0:
+                extras["l1"] = check_penalty("l1", l1)
+                extras["l2"] = check_penalty("l2", l2)
+            if sample_weight is not None:
+                extras["weights"] = check_weights(
+                    "fit", sample_weight, rows, self.dtype
+                )
+            if dropout != 0:
+                extras["dropout"] = check_fraction("fit", "dropout", dropout)
+            if clip_norm is not None:
+                extras["clip_norm"] = check_penalty("clip_norm", clip_norm)
+                if clip_norm == 0:
+                    raise ValueError("fit: clip_norm must be > 0, got 0")
+            if schedule is not None:
+                extras["rate"] = np.array([step])
             with method:
                 return self._fit(
                     data,
@@ -824,11 +878,14 @@ bias=True, dtype='float64')
                     method,
                     callback,
                     progress,
+                    validation,
+                    schedule,
                     lr=step,
                     epochs=epochs,
                     batch_size=min(batch_size or rows, rows),
                     shuffle=shuffle,
                     tol=tol,
+                    extras=extras or None,
                 )
 
     def _fit(
@@ -838,12 +895,17 @@ bias=True, dtype='float64')
         method: Optimizer,
         callback: Callback | None,
         progress: bool | int,
+        validation: Validation | None,
+        schedule: Callable[[int], float] | None,
         **settings: Any,
     ) -> History:
         """Run the native loop on checked arguments."""
         moments = method.prepare(self.n_params, self.dtype)
         shown = make_progress(progress, settings["epochs"], len(data[0]))
         watch = Watch(callback, shown, self._params)
+        if validation is not None or schedule is not None:
+            extras = settings["extras"] or {}
+            watch.also(validation, schedule, extras.get("rate"))
         steps = None
         try:
             losses, epochs, steps, seconds, reason = self._native.fit(
@@ -871,7 +933,40 @@ bias=True, dtype='float64')
                 f"help (lr is {settings['lr']})"
             )
             raise DivergenceError(msg)
-        return History(losses, epochs, steps, seconds, reason)  # type: ignore[arg-type]
+        if validation is None:
+            return History(losses, epochs, steps, seconds, reason)  # type: ignore[arg-type]
+        validation.restore()
+        return History(
+            losses,  # type: ignore[arg-type]
+            epochs,
+            steps,
+            seconds,
+            "patience" if watch.out_of_patience else reason,
+            validation.losses,
+            validation.best_epoch,
+        )
+
+    def _validation(
+        self, data: object, patience: int | None, min_delta: float
+    ) -> Validation | None:
+        """Return what takes the loss of checked validation data."""
+        min_delta = check_penalty("min_delta", min_delta)
+        if patience is not None:
+            patience = check_integer("fit", "patience", patience, 1)
+        if data is None:
+            if patience is not None:
+                raise ValueError("fit: patience needs validation_data")
+            return None
+        if not isinstance(data, tuple | list) or len(data) != 2:
+            raise TypeError("fit: validation_data must be a pair (x, t)")
+        try:
+            x, t = self._pair("fit", *data, finite=True)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{error} (in validation_data)") from None
+        params = self._params
+        return Validation(
+            lambda: self._native.loss(params, x, t), params, patience, min_delta
+        )
 
     def learn_one(self, x: ArrayLike, t: ArrayLike, *, lr: float = 0.1) -> float:
         """Take one step of gradient descent on one row, and return its loss before.

@@ -81,7 +81,7 @@ class Optimizer:
         return f"{type(self).__name__}({options})"
 
 
-def _fraction(function: str, name: str, value: object) -> float:
+def check_fraction(function: str, name: str, value: object) -> float:
     """Return a number in [0, 1)."""
     number = check_real(function, name, value)
     if not 0 <= number < 1:
@@ -139,7 +139,7 @@ class Momentum(Optimizer):
     vectors = 1
 
     def __init__(self, momentum: float = 0.9) -> None:
-        super().__init__(momentum=_fraction("Momentum", "momentum", momentum))
+        super().__init__(momentum=check_fraction("Momentum", "momentum", momentum))
 
 
 class Nesterov(Optimizer):
@@ -167,7 +167,7 @@ class Nesterov(Optimizer):
     vectors = 1
 
     def __init__(self, momentum: float = 0.9) -> None:
-        super().__init__(momentum=_fraction("Nesterov", "momentum", momentum))
+        super().__init__(momentum=check_fraction("Nesterov", "momentum", momentum))
 
 
 class Adam(Optimizer):
@@ -207,8 +207,8 @@ class Adam(Optimizer):
         if eps <= 0:
             raise ValueError(f"Adam: eps must be > 0, got {eps}")
         super().__init__(
-            beta1=_fraction("Adam", "beta1", beta1),
-            beta2=_fraction("Adam", "beta2", beta2),
+            beta1=check_fraction("Adam", "beta1", beta1),
+            beta2=check_fraction("Adam", "beta2", beta2),
             eps=eps,
         )
 

@@ -6,13 +6,13 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
-from siglin._arrays import Array, check_integer
+from siglin._arrays import Array, check_integer, check_real
 
 # Seconds between two signs of life. The native loop keeps to them, so that progress does
 # not slow it down: a bar may move often, a line scrolls.
@@ -34,8 +34,12 @@ class History:
     seconds : float
         Time taken by the loop.
     stop_reason : str
-        "epochs", "tol" or "callback"; from `fit_many` also "diverged"; from a perceptron
-        "epochs" or "no_mistakes".
+        "epochs", "tol", "patience" or "callback"; from `fit_many` also "diverged"; from
+        a perceptron "epochs" or "no_mistakes".
+    validation_loss : sequence of float
+        Of the validation data, after each epoch; empty if there were none.
+    best_epoch : int or None
+        With patience, the epoch whose parameters the network ended with, counted from 1.
 
     Examples
     --------
@@ -52,6 +56,8 @@ class History:
     steps: int
     seconds: float
     stop_reason: str
+    validation_loss: Sequence[float] = ()
+    best_epoch: int | None = None
 
 
 class _Losses:
@@ -87,12 +93,15 @@ class TrainingState(NamedTuple):
     params : ndarray, shape (n_params,)
         The network's parameters, read-only. They go on changing after the callback:
         copy what is to be kept.
+    validation_loss : float or None
+        Of the validation data, after the epoch just done.
     """
 
     epoch: int
     step: int
     loss: float
     params: Array
+    validation_loss: float | None = None
 
 
 Callback: TypeAlias = Callable[[TrainingState], Any]
@@ -103,6 +112,22 @@ def check_callback(callback: object) -> None:
     if callback is not None and not callable(callback):
         msg = f"fit: callback must be callable, got {type(callback).__name__}"
         raise TypeError(msg)
+
+
+def check_step_size(value: object) -> float:
+    """Return a step size that descends."""
+    step = check_real("fit", "lr", value)
+    if step <= 0:
+        raise ValueError(f"fit: lr must be > 0, got {step}")
+    return step
+
+
+def check_penalty(name: str, value: object) -> float:
+    """Return the strength of a penalty."""
+    number = check_real("fit", name, value)
+    if number < 0:
+        raise ValueError(f"fit: {name} must be >= 0, got {number}")
+    return number
 
 
 # ---- progress ------------------------------------------------------------------------
@@ -243,6 +268,57 @@ def make_progress(progress: bool | int, epochs: int, rows: int) -> Silence:
     return Bar(tqdm, epochs, rows)
 
 
+class Validation:
+    """The losses of the validation data, and the best parameters so far.
+
+    Parameters
+    ----------
+    loss : callable
+        Returns the loss of the validation data.
+    params : ndarray
+        The parameters that the fit writes into.
+    patience : int or None
+        How many epochs in a row may pass without an improvement; None is any number,
+        and nothing is restored.
+    min_delta : float
+        A loss is an improvement if it is smaller than the best one by more than this.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[[], float],
+        params: Array,
+        patience: int | None,
+        min_delta: float,
+    ) -> None:
+        self.loss = loss
+        self.params = params
+        self.patience = patience
+        self.min_delta = min_delta
+        self.losses: list[float] = []
+        self.best = np.inf
+        self.best_epoch: int | None = None
+        self.best_params: Array | None = None
+
+    def epoch(self) -> bool:
+        """Take the loss of an epoch; return whether patience has run out."""
+        loss = self.loss()
+        self.losses.append(loss)
+        if self.patience is None:
+            return False
+        now = len(self.losses)
+        if self.best_epoch is None or loss < self.best - self.min_delta:
+            self.best = loss
+            self.best_epoch = now
+            self.best_params = self.params.copy()
+        return now - self.best_epoch >= self.patience
+
+    def restore(self) -> None:
+        """Put the best parameters back."""
+        if self.best_params is not None:
+            self.params[...] = self.best_params
+
+
 class Watch:
     """What the native loop calls, and what is known of a fit that was broken off.
 
@@ -261,6 +337,9 @@ class Watch:
     ) -> None:
         self.callback = callback
         self.progress = progress
+        self.validation: Validation | None = None
+        self.schedule: Callable[[int], float] | None = None
+        self.out_of_patience = False
         self.params = params.view()
         self.params.flags.writeable = False
         self.steps = 0
@@ -268,13 +347,37 @@ class Watch:
         # steps so far are worth a look now and then, for an optimiser that goes on.
         self.interval = 0.0 if callback else min(progress.interval, BAR_INTERVAL)
 
+    def also(
+        self,
+        validation: Validation | None,
+        schedule: Callable[[int], float] | None,
+        rate: Any,
+    ) -> None:
+        """Take validation losses, and step sizes from a schedule, at every epoch's end.
+
+        The native loop reads the next epoch's step size from ``rate``, of shape (1,).
+        """
+        self.validation = validation
+        self.schedule = schedule
+        self.rate = rate
+        self.interval = 0.0
+
     def on_epoch(self, epoch: int, step: int, loss: float) -> bool:
         """Return whether to stop after this epoch."""
         self.steps = step
         self.progress.epoch(epoch, step, loss)
-        if self.callback is None:
-            return False
-        return bool(self.callback(TrainingState(epoch, step, loss, self.params)))
+        of_validation = None
+        if self.validation is not None:
+            self.out_of_patience = self.validation.epoch()
+            of_validation = self.validation.losses[-1]
+        if self.callback is not None:
+            state = TrainingState(epoch, step, loss, self.params, of_validation)
+            if self.callback(state):
+                self.out_of_patience = False  # the callback's wish comes first
+                return True
+        if self.schedule is not None and not self.out_of_patience:
+            self.rate[0] = check_step_size(self.schedule(epoch))
+        return self.out_of_patience
 
     def on_step(self, epoch: int, step: int, loss: float) -> None:
         """Show a step."""

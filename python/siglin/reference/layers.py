@@ -23,21 +23,28 @@ def initial_weights(
     "glorot" is uniform with variance gain^2 * 2 / (n_in + n_out), so with the bound
     gain * sqrt(6 / (n_in + n_out)), where gain is 1 / f'(0) for the sigmoid (4) and 1
     for the others (Glorot and Bengio, "Understanding the difficulty of training deep
-    feedforward neural networks", AISTATS 2010). "normal" is N(0, 1), "zeros" is 0.
+    feedforward neural networks", AISTATS 2010). "he" is uniform with variance 2 / n_in
+    (He et al., "Delving deep into rectifiers", ICCV 2015), "lecun" with 1 / n_in (LeCun
+    et al., "Efficient backprop", 1998). "normal" is N(0, 1), "zeros" is 0.
 
     Raises
     ------
     ValueError
-        If `init` is none of the three.
+        If `init` is none of them.
     """
     if init == "glorot":
         gain = 4 if activation == "sigmoid" else 1
         return generator.uniform(n_in * n_out, gain * math.sqrt(6 / (n_in + n_out)))
+    if init in ("he", "lecun"):
+        variance = (2 if init == "he" else 1) / n_in
+        return generator.uniform(n_in * n_out, math.sqrt(3 * variance))
     if init == "normal":
         return generator.normal(n_in * n_out)
     if init == "zeros":
         return np.zeros(n_in * n_out)
-    raise ValueError(f"init must be 'glorot', 'normal' or 'zeros', got {init!r}")
+    raise ValueError(
+        f"init must be 'glorot', 'he', 'lecun', 'normal' or 'zeros', got {init!r}"
+    )
 
 
 class Dense:
@@ -52,7 +59,8 @@ class Dense:
     bias : bool
         Whether there is a b; it starts at 0.
     init : str
-        How w starts: "glorot", "normal" or "zeros", see `initial_weights`.
+        How w starts: "glorot", "he", "lecun", "normal" or "zeros", see
+        `initial_weights`.
     dtype : dtype_like
         float32 or float64.
     seed : int or Generator, optional

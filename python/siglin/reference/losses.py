@@ -47,8 +47,31 @@ def cross_entropy(z: Array, t: Array) -> Array:
     return -t * log_softmax(z)
 
 
+def poisson(z: Array, t: Array) -> Array:
+    """Return half the Poisson deviance t log(t / a) - t + a of the output a = exp(z).
+
+    Its gradient to z is a - t.
+    """
+    t_log_t = t * np.log(np.where(t > 0, t, 1))  # 0 for t = 0
+    return t_log_t - t * z - t + np.exp(z)
+
+
+def penalty(w: Array, l1: float, l2: float) -> float:
+    """Return l1 |w| + l2 w^2 / 2, summed over all weights."""
+    return float(l1 * np.abs(w).sum() + l2 * (w**2).sum() / 2)
+
+
+def penalty_gradient(w: Array, l1: float, l2: float) -> Array:
+    """Return the gradient of `penalty`, which is 0 for a weight of 0."""
+    return l1 * np.sign(w) + l2 * w
+
+
 def output_gradient(
-    loss: str, activation: str, z: Array, t: Array
+    loss: str,
+    activation: str,
+    z: Array,
+    t: Array,
+    weights: Array | None = None,
 ) -> tuple[float, Array]:
     """Return a network's loss and its gradient to the output layer's z.
 
@@ -60,11 +83,13 @@ def output_gradient(
         The output layer's activation.
     z, t : ndarray, shape (batch, n_out)
         The output layer's pre-activations and the targets; at least one row.
+    weights : ndarray, shape (batch,), optional
+        How much each row counts; None is 1 for each.
 
     Returns
     -------
     loss : float
-        Mean over the rows of the sum over the outputs.
+        Mean over the rows of the sum over the outputs, 0 where the weights sum to 0.
     dz : ndarray, shape (batch, n_out)
         Both cross-entropies give a - t, because the derivative of the activation cancels
         against that of the logarithm. The 1 / batch of the mean is in it.
@@ -80,5 +105,9 @@ def output_gradient(
     else:
         each = squared_error(a, t)
         dz = activate_backward(activation, z, a - t)
-    batch = len(z)
-    return float(each.sum() / batch), dz / batch
+    if weights is None:
+        batch = len(z)
+        return float(each.sum() / batch), dz / batch
+    w = weights[:, None]
+    total = w.sum() or np.inf
+    return float((w * each).sum() / total), w * dz / total

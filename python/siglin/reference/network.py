@@ -1,7 +1,7 @@
 """Network: layers one after the other over one flat vector of parameters."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,14 @@ from siglin.reference.checks import (
 )
 from siglin.reference.functions import update
 from siglin.reference.layers import Dense, layers_of_sizes
-from siglin.reference.losses import OUTPUTS, output_gradient
+from siglin.reference.losses import (
+    OUTPUTS,
+    output_gradient,
+    penalty,
+    penalty_gradient,
+)
 from siglin.reference.optimizers import Optimizer, optimizer_named
-from siglin.reference.random import Generator
+from siglin.reference.random import WORD, Generator, splitmix64
 from siglin.reference.training import Callback, History, train
 
 
@@ -42,7 +47,7 @@ class Network:
     bias : bool
         Whether the layers have a b.
     init : str
-        "glorot", "normal" or "zeros", see `layers.initial_weights`.
+        "glorot", "he", "lecun", "normal" or "zeros", see `layers.initial_weights`.
     dtype : dtype_like
         float32 or float64.
     seed : int, optional
@@ -240,13 +245,36 @@ class Network:
         t = self._targets("backward", t, len(self.layers[-1].z))
         return self._backward(t)
 
-    def _backward(self, t: Array) -> float:
+    def _backward(
+        self,
+        t: Array,
+        weights: Array | None = None,
+        masks: Sequence[Array] | None = None,
+    ) -> float:
         last = self.layers[-1]
-        loss, dz = output_gradient(self.loss_name, last.activation, last.z, t)
+        loss, dz = output_gradient(self.loss_name, last.activation, last.z, t, weights)
         da = last.backward_from_dz(dz)
-        for layer in reversed(self.layers[:-1]):
-            da = layer.backward(da)
+        for i in reversed(range(len(self.layers) - 1)):
+            da = self.layers[i].backward(da if masks is None else da * masks[i])
         return loss
+
+    def dropout_masks(self, rows: int, dropout: float, seed: int) -> list[Array]:
+        """Return for each hidden layer 0 where an output is dropped, else 1 / (1 - p).
+
+        A word of SplitMix64 serves two units of a row, its lower half the first.
+        """
+        masks = []
+        for i, layer in enumerate(self.layers[:-1], start=1):
+            mask = np.full((rows, layer.n_out), 1 / (1 - dropout), self.dtype)
+            for row in range(rows):
+                start = seed ^ row * 0xD1342543DE82EF95 % WORD
+                start ^= i * 0xAF251AF3B0F025B5 % WORD
+                words = splitmix64(start, (layer.n_out + 1) // 2)
+                halves = [half for w in words for half in (w % 2**32, w >> 32)]
+                drawn = np.array(halves[: layer.n_out])
+                mask[row, drawn < int(dropout * 2**32)] = 0
+            masks.append(mask)
+        return masks
 
     def backward_from(self, da: npt.ArrayLike) -> Array:
         """Write the gradients for a given gradient da to the outputs, and return dx.
@@ -278,23 +306,50 @@ class Network:
         t = self._targets("loss_and_grads", t, len(x))
         return self.loss_and_grads_of(x, t), self.grads
 
-    def loss_and_grads_of(self, x: Array, t: Array) -> float:
-        """Return the loss of checked data and fill `grads`."""
-        for layer in self.layers:
+    def loss_and_grads_of(
+        self,
+        x: Array,
+        t: Array,
+        weights: Array | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        masks: Sequence[Array] | None = None,
+    ) -> float:
+        """Return the loss of checked data, with its penalties, and fill `grads`.
+
+        The outputs of the hidden layers are multiplied by the masks, if there are any.
+        """
+        for i, layer in enumerate(self.layers):
             x = layer.forward(x)
-        return self._backward(t)
+            if masks is not None and layer is not self.layers[-1]:
+                x = x * masks[i]
+        loss = self._backward(t, weights, masks)
+        if l1 == 0 and l2 == 0:
+            return loss
+        for layer in self.layers:
+            loss += penalty(layer.w, l1, l2)
+            layer.dw[...] += penalty_gradient(layer.w, l1, l2)
+        return loss
 
     def fit(
         self,
         x: npt.ArrayLike,
         t: npt.ArrayLike,
         *,
-        lr: float = 0.1,
+        lr: float | Callable[[int], float] = 0.1,
         epochs: int = 1,
         batch_size: int | None = None,
         shuffle: bool = True,
         seed: int | None = None,
         optimizer: str | Optimizer = "gd",
+        sample_weight: npt.ArrayLike | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        dropout: float = 0.0,
+        clip_norm: float | None = None,
+        validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+        patience: int | None = None,
+        min_delta: float = 0.0,
         tol: float = 0.0,
         callback: Callback | None = None,
         progress: bool | int = False,  # noqa: ARG002  one signature for both libraries
@@ -305,8 +360,9 @@ class Network:
         ----------
         x : array_like, shape (rows, n_in)
         t : array_like, shape (rows, n_out), or (rows,) as in `backward`
-        lr : float
-            Step size, dimensionless.
+        lr : float or callable
+            Step size, dimensionless; a function of the epoch, counted from 0, returns
+            that of the epoch.
         epochs : int
             How many times to go through the rows.
         batch_size : int, optional
@@ -318,6 +374,21 @@ class Network:
         optimizer : str or object
             "gd", "momentum", "nesterov", "adam" (a fresh one), or an object of
             `optimizers`, which remembers.
+        sample_weight : array_like, shape (rows,), optional
+            How much each row counts in the mean over a batch.
+        l1, l2 : float
+            Strengths of the penalties l1 |w| and l2 w^2 / 2 on the weights, not the
+            biases; they are part of the history's loss.
+        dropout : float
+            The probability with which a step drops an output of a hidden layer.
+        clip_norm : float, optional
+            Gradients of a larger 2-norm are scaled to this one.
+        validation_data : (x, t), optional
+            Its loss is taken after each epoch.
+        patience : int, optional
+            Stop after so many epochs without an improvement of that loss by more than
+            min_delta, and go back to the parameters of the best.
+        min_delta : float
         tol : float
             Stop after the step whose change of the parameters has a 2-norm <= tol; 0
             never stops.
@@ -340,11 +411,27 @@ class Network:
         """
         x = self._inputs("fit", x)
         t = self._targets("fit", t, len(x))
+        weights = None
+        if sample_weight is not None:
+            weights = np.asarray(sample_weight, self.dtype)
+            check_shape("fit", "sample_weight", weights, (len(x),))
+        held = None
+        if validation_data is not None:
+            x_held = self._inputs("fit", validation_data[0])
+            held = x_held, self._targets("fit", validation_data[1], len(x_held))
         return train(
             self,
             x,
             t,
-            lr=float(lr),
+            weights=weights,
+            l1=l1,
+            l2=l2,
+            dropout=dropout,
+            clip_norm=clip_norm,
+            validation_data=held,
+            patience=patience,
+            min_delta=min_delta,
+            lr=lr if callable(lr) else float(lr),
             epochs=epochs,
             batch_size=batch_size,
             shuffle=shuffle,

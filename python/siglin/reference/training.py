@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -30,7 +30,11 @@ class History:
     seconds : float
         Time taken.
     stop_reason : str
-        "epochs", "tol", "callback" or, from a perceptron, "no_mistakes".
+        "epochs", "tol", "patience", "callback" or, from a perceptron, "no_mistakes".
+    validation_loss : list of float
+        After each epoch; empty without validation data.
+    best_epoch : int or None
+        With patience, the epoch of the smallest validation loss, counted from 1.
     """
 
     loss: list[float]
@@ -38,6 +42,8 @@ class History:
     steps: int
     seconds: float
     stop_reason: str
+    validation_loss: list[float] = field(default_factory=list)
+    best_epoch: int | None = None
 
 
 class TrainingState(NamedTuple):
@@ -47,6 +53,7 @@ class TrainingState(NamedTuple):
     step: int
     loss: float
     params: Array
+    validation_loss: float | None = None
 
 
 Callback = Callable[[TrainingState], Any]
@@ -73,7 +80,15 @@ def train(
     x: Array,
     t: Array,
     *,
-    lr: float,
+    weights: Array | None,
+    l1: float,
+    l2: float,
+    dropout: float,
+    clip_norm: float | None,
+    validation_data: tuple[Array, Array] | None,
+    patience: int | None,
+    min_delta: float,
+    lr: float | Callable[[int], float],
     epochs: int,
     batch_size: int | None,
     shuffle: bool,
@@ -85,15 +100,29 @@ def train(
     """Run `epochs` epochs on checked data; the arguments are those of `Network.fit`."""
     started = time.perf_counter()
     losses: list[float] = []
+    validation_losses: list[float] = []
+    best, best_epoch, best_params = np.inf, None, network.params
     steps = 0
     stop_reason = "epochs"
     for epoch in range(1, epochs + 1):
+        step_size = lr(epoch - 1) if callable(lr) else lr
         batch_losses = []
         for batch in batches(len(x), batch_size, shuffle, generator):
             before = network.params.copy()
             with np.errstate(over="ignore", invalid="ignore"):
-                loss = network.loss_and_grads_of(x[batch], t[batch])
-                optimizer.step(network.params, network.grads, lr)
+                some = None if weights is None else weights[batch]
+                masks = None
+                if dropout > 0:
+                    masks = network.dropout_masks(
+                        len(x[batch]), dropout, generator.next_word()
+                    )
+                loss = network.loss_and_grads_of(
+                    x[batch], t[batch], some, l1, l2, masks
+                )
+                norm = np.linalg.norm(network.grads)
+                if clip_norm is not None and norm > clip_norm:
+                    network.grads *= clip_norm / norm
+                optimizer.step(network.params, network.grads, step_size)
             if not (np.isfinite(loss) and np.isfinite(network.params).all()):
                 network.params[...] = before
                 raise DivergenceError(
@@ -106,13 +135,33 @@ def train(
                 stop_reason = "tol"
                 break
         losses.append(sum(batch_losses) / len(batch_losses))
+        of_validation = None
+        if validation_data is not None:
+            of_validation = network.loss(*validation_data)
+            validation_losses.append(of_validation)
+            if patience is not None:
+                if best_epoch is None or of_validation < best - min_delta:
+                    best, best_epoch = of_validation, epoch
+                    best_params = network.params.copy()
+                if stop_reason == "epochs" and epoch - best_epoch >= patience:
+                    stop_reason = "patience"
         if callback is not None:
             params = network.params.view()
             params.flags.writeable = False
-            stop = callback(TrainingState(epoch, steps, losses[-1], params))
-            if stop and stop_reason == "epochs":
+            state = TrainingState(epoch, steps, losses[-1], params, of_validation)
+            stop = callback(state)
+            if stop and stop_reason in ("epochs", "patience"):
                 stop_reason = "callback"
         if stop_reason != "epochs":
             break
+    network.params[...] = best_params
     seconds = time.perf_counter() - started
-    return History(losses, len(losses), steps, seconds, stop_reason)
+    return History(
+        losses,
+        len(losses),
+        steps,
+        seconds,
+        stop_reason,
+        validation_losses,
+        best_epoch,
+    )

@@ -1,0 +1,43 @@
+#include "objective.h"
+
+#include "dispatch.h"
+
+namespace siglin {
+
+template <class T>
+double objective_of(const Objective& objective, NetworkRunner<T>& runner,
+                    const NetworkPlan& plan, const T* params, T* grads,
+                    const Batch<T>& given, const Progress& progress) {
+    Batch<T> batch = given;
+    batch.clips = objective.scikit_learn &&
+                  (plan.loss == Loss::bce || plan.loss == Loss::cross_entropy);
+    double loss = runner.loss(params, grads, batch, progress);
+    double share = 1;
+    if (objective.scikit_learn) {
+        const double weight = batch.weight();
+        share = weight == 0 ? 0 : 1 / weight;
+        if (plan.loss == Loss::squared_error) {
+            loss /= static_cast<double>(plan.n_out());
+        }
+    }
+    if (objective.l1 == 0 && objective.l2 == 0) {
+        return loss;
+    }
+    for (const RowLayer& layer : plan.layers) {
+        loss += kernel_table().kernels<T>().penalise(
+            {params + layer.w, grads == nullptr ? nullptr : grads + layer.w,
+             layer.n_in * layer.n_out, static_cast<T>(objective.l1 * share),
+             static_cast<T>(objective.l2 * share)});
+    }
+    return loss;
+}
+
+#define SIGLIN_INSTANTIATE(T)                                                          \
+    template double objective_of<T>(const Objective&, NetworkRunner<T>&,               \
+                                    const NetworkPlan&, const T*, T*, const Batch<T>&, \
+                                    const Progress&);
+
+SIGLIN_INSTANTIATE(float)
+SIGLIN_INSTANTIATE(double)
+
+}  // namespace siglin
