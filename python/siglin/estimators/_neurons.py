@@ -1,0 +1,351 @@
+"""NeuronClassifier and PerceptronClassifier: single neurons as estimators."""
+
+from abc import abstractmethod
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
+
+from siglin._arrays import Array
+from siglin.functions import forward, sigmoid
+from siglin.network import Network
+from siglin.perceptron import Perceptron
+
+FLOATS = (np.float64, np.float32)
+
+
+class _Neurons(ClassifierMixin, BaseEstimator):
+    """One neuron for two classes, or one for each of more, against all others."""
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        X, y = validate_data(self, X, y, dtype=FLOATS)
+        check_classification_targets(y)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, X, dtype=X.dtype, ensure_non_negative=True
+            )
+        binarizer = LabelBinarizer().fit(y)
+        if binarizer.y_type_ not in ("binary", "multiclass"):
+            raise ValueError(f"y must be one class for each row, got {y.shape}")
+        self.classes_ = binarizer.classes_
+        if len(self.classes_) < 2:
+            raise ValueError(f"y must have more than one class, got {self.classes_}")
+        targets = np.ascontiguousarray(binarizer.transform(y), X.dtype)
+        self._learn(np.ascontiguousarray(X), targets, y, sample_weight)
+        return self
+
+    @abstractmethod
+    def _learn(self, X: Array, targets: Array, y: Any, sample_weight: Any) -> None:
+        """Set coef_, intercept_ and the rest; targets (rows, neurons) are 0 or 1."""
+
+    def decision_function(self, X: Any) -> Array:
+        """Return z = x @ w + b of each neuron.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, shape (n_samples,) or (n_samples, n_classes)
+            One number for each row where there are two classes: > 0 is the second.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=FLOATS, reset=False)
+        dtype = self.coef_.dtype
+        w = np.ascontiguousarray(self.coef_.T)
+        z = forward(
+            X.astype(dtype, copy=False), w, self.intercept_, activation="identity"
+        )
+        return z.ravel() if z.shape[1] == 1 else z
+
+    def predict(self, X: Any) -> Any:
+        """Return the class of each row.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, shape (n_samples,)
+        """
+        z = self.decision_function(X)
+        return self.classes_[(z > 0).astype(int) if z.ndim == 1 else z.argmax(axis=1)]
+
+
+class NeuronClassifier(_Neurons):
+    """The logistic neuron, trained by gradient descent from zero.
+
+    Two classes are one neuron: logistic regression. More are one neuron for each class
+    against all others.
+
+    Parameters
+    ----------
+    lr : float, default 0.1
+        Step size, dimensionless, > 0.
+    max_iter : int, default 1000
+        Epochs.
+    batch_size : int, optional
+        Rows to a step; None is all of them.
+    l2 : float, default 0.0
+        Strength of the penalty l2 w^2 / 2 on the weights.
+    tol : float, default 0.0
+        Stop after the step whose change of the parameters has a 2-norm <= tol; 0 never
+        stops.
+    fit_intercept : bool, default True
+        Whether a neuron has a b.
+    class_weight : dict or "balanced", optional
+        How much each class counts; "balanced" makes all count alike.
+    random_state : int, RandomState or None
+        Of the shuffles, where there are batches.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (n_classes,)
+    coef_ : ndarray, shape (1, n_features) or (n_classes, n_features)
+    intercept_ : ndarray, shape (1,) or (n_classes,)
+    loss_curve_ : list of float
+        The loss of each epoch, summed over the neurons.
+    n_iter_ : int
+        Epochs that were run.
+    n_features_in_ : int
+    feature_names_in_ : ndarray
+        If X had names for its columns, all of them str.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or X or y is not what a classifier can take.
+    DivergenceError
+        If a step of size ``lr`` makes the parameters infinite.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from siglin.estimators import NeuronClassifier
+    >>> x, y = load_iris(return_X_y=True)
+    >>> NeuronClassifier().fit(x, y == 0).score(x, y == 0)
+    1.0
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "l2": [Interval(Real, 0, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "fit_intercept": ["boolean"],
+        "class_weight": [dict, str, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        *,
+        lr: float = 0.1,
+        max_iter: int = 1000,
+        batch_size: int | None = None,
+        l2: float = 0.0,
+        tol: float = 0.0,
+        fit_intercept: bool = True,
+        class_weight: Any = None,
+        random_state: Any = None,
+    ) -> None:
+        self.lr = lr
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.l2 = l2
+        self.tol = tol
+        self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Train on X and y.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_samples, n_features)
+            float32 is trained in float32, everything else in float64.
+        y : array_like, shape (n_samples,)
+        sample_weight : array_like, shape (n_samples,), optional
+            How much each row counts, >= 0.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight)
+
+    def _learn(self, X: Array, targets: Array, y: Any, sample_weight: Any) -> None:
+        if self.class_weight is not None:
+            by_class = compute_sample_weight(self.class_weight, y).astype(X.dtype)
+            sample_weight = (
+                by_class if sample_weight is None else by_class * sample_weight
+            )
+        seed = None
+        if self.batch_size is not None:
+            seed = int(check_random_state(self.random_state).randint(2**31))
+        network = Network(
+            [X.shape[1], targets.shape[1]],
+            bias=bool(self.fit_intercept),
+            init="zeros",
+            dtype=X.dtype,
+            seed=0,  # nothing is drawn from it
+        )
+        history = network.fit(
+            X,
+            targets,
+            lr=self.lr,
+            epochs=self.max_iter,
+            batch_size=self.batch_size,
+            seed=seed,
+            sample_weight=sample_weight,
+            l2=self.l2,
+            tol=self.tol,
+        )
+        layer = network.layers[0]
+        self.coef_ = layer.w.T.copy()
+        self.intercept_ = np.zeros(targets.shape[1], X.dtype)
+        if layer.b is not None:
+            self.intercept_[...] = layer.b
+        self.loss_curve_ = history.loss
+        self.n_iter_ = history.epochs
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class, in the order of classes_.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, shape (n_samples, n_classes)
+            Of more than two classes: the neurons' outputs, made to sum to 1.
+        """
+        z = self.decision_function(X)
+        proba: Array
+        if z.ndim == 1:
+            z = z[:, None]
+            proba = np.concatenate([sigmoid(-z), sigmoid(z)], axis=1)
+            return proba
+        # Apart from their largest, so that not all of them are 0.
+        log_a = -np.logaddexp(0, -z)
+        a = np.exp(log_a - log_a.max(axis=1, keepdims=True))
+        proba = a / a.sum(axis=1, keepdims=True)
+        return proba
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of `predict_proba`.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, shape (n_samples, n_classes)
+        """
+        log_proba: Array = np.log(self.predict_proba(X))
+        return log_proba
+
+
+class PerceptronClassifier(_Neurons):
+    """Rosenblatt's perceptron: a step, and a correction for every mistake.
+
+    Two classes are one perceptron; more are one for each class against all others, of
+    which the one with the largest z decides.
+
+    Parameters
+    ----------
+    max_iter : int, default 1000
+        Epochs at most. On rows that a plane separates the rule ends by itself.
+    fit_intercept : bool, default True
+        Whether there is a b.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (n_classes,)
+    coef_ : ndarray, shape (1, n_features) or (n_classes, n_features)
+    intercept_ : ndarray, shape (1,) or (n_classes,)
+    mistakes_ : list of list of int
+        For each perceptron the mistakes of each epoch; the last is 0 if it found a
+        plane.
+    n_iter_ : int
+        Epochs that were run, by the perceptron that needed most.
+    n_features_in_ : int
+    feature_names_in_ : ndarray
+        If X had names for its columns, all of them str.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or X or y is not what a classifier can take.
+
+    Examples
+    --------
+    >>> from siglin.estimators import PerceptronClassifier
+    >>> x = [[0, 0], [0, 1], [1, 0], [1, 1]]
+    >>> model = PerceptronClassifier().fit(x, ["no", "no", "no", "yes"])
+    >>> model.predict([[1, 1], [1, 0]])
+    array(['yes', 'no'], dtype='<U3')
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "fit_intercept": ["boolean"],
+    }
+
+    def __init__(self, *, max_iter: int = 1000, fit_intercept: bool = True) -> None:
+        self.max_iter = max_iter
+        self.fit_intercept = fit_intercept
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any) -> Any:
+        """Apply the perceptron rule to X and y, row by row.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_samples, n_features)
+            float32 is trained in float32, everything else in float64.
+        y : array_like, shape (n_samples,)
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y)
+
+    def _learn(
+        self,
+        X: Array,
+        targets: Array,
+        y: Any,  # noqa: ARG002
+        sample_weight: Any,  # noqa: ARG002
+    ) -> None:
+        bias = bool(self.fit_intercept)
+        coef, intercept, mistakes = [], [], []
+        for t in np.ascontiguousarray(targets.T):
+            perceptron = Perceptron(X.shape[1], bias=bias, dtype=X.dtype)
+            history = perceptron.fit(X, t, epochs=self.max_iter)
+            coef.append(perceptron.params[: X.shape[1]])
+            intercept.append(perceptron.params[-1] if bias else 0)
+            mistakes.append([int(count) for count in history.loss])
+        self.coef_ = np.array(coef)
+        self.intercept_ = np.array(intercept, X.dtype)
+        self.mistakes_ = mistakes
+        self.n_iter_ = max(len(counts) for counts in mistakes)
