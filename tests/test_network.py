@@ -802,20 +802,20 @@ def test_callback_sees_the_present_weights_and_others_the_old_ones():
 def test_fork_while_another_thread_fits(rng):
     """The child has a network that is free, with the weights from before the fit."""
     net = siglin.Network([10, 100, 10], seed=0)
+    adam = siglin.Adam()
     x, t = make_data(rng, [10, 100, 10], "bce", rows=50)
     want = net.predict(x)
     stop = threading.Event()
-    fit = threading.Thread(
-        target=lambda: net.fit(x, t, epochs=10**9, callback=lambda _: stop.is_set())
-    )
+    settings = {"callback": lambda _: stop.is_set(), "optimizer": adam}
+    fit = threading.Thread(target=lambda: net.fit(x, t, epochs=10**9, **settings))
     fit.start()
     time.sleep(0.05)
     for _ in range(20):
         child = os.fork()
         if child == 0:
             right = net.predict(x).tobytes() == want.tobytes()
-            net.fit(x, t, epochs=1)
-            os._exit(0 if right else 1)
+            net.fit(x, t, epochs=1, optimizer=adam)  # which has forgotten that fit
+            os._exit(0 if right and adam.step_count == 1 else 1)
         deadline = time.monotonic() + 10
         while (state := os.waitpid(child, os.WNOHANG)) == (0, 0):
             assert time.monotonic() < deadline, "the child hangs"
@@ -824,6 +824,23 @@ def test_fork_while_another_thread_fits(rng):
     stop.set()
     fit.join()
     assert not np.array_equal(net.predict(x), want)
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_fork_while_another_thread_begins_a_fit():
+    net = siglin.Neuron(1)
+    lock = net._gate._lock  # taken before the gate knows by whom
+    other = threading.Thread(target=lock.acquire)
+    other.start()
+    other.join()
+    child = os.fork()
+    if child == 0:
+        try:
+            net.fit([[1.0]], [1.0])
+        except RuntimeError:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_out_of_predict_is_filled(rng, dtype):

@@ -5,6 +5,7 @@ memory, so that the next fit goes on where the last one ended. The steps themsel
 native; an object holds their settings, their vectors and the number of steps.
 """
 
+import os
 import threading
 from typing import Any, ClassVar
 
@@ -33,6 +34,7 @@ class Optimizer:
         self.moments: Array | None = None
         self.step_count = 0
         self._lock = threading.Lock()
+        self._owner: tuple[int, int] | None = None  # process and thread that fit
 
     @property
     def options(self) -> list[float]:
@@ -60,14 +62,27 @@ class Optimizer:
         return self.moments
 
     def __enter__(self) -> None:
+        me = os.getpid(), threading.get_ident()
         if not self._lock.acquire(blocking=False):
-            raise RuntimeError("fit: the optimizer is busy with another fit")
+            if (
+                self._owner is None
+                or me[0] == self._owner[0]
+                or me[1] == self._owner[1]
+            ):
+                raise RuntimeError("fit: the optimizer is busy with another fit")
+            # The thread that fits did not come along when this process was forked; the
+            # vectors may be those of half a step.
+            self.reset()
+            self._lock = threading.Lock()
+            self._lock.acquire()
+        self._owner = me
 
     def __exit__(self, *_: object) -> None:
+        self._owner = None
         self._lock.release()
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: v for name, v in vars(self).items() if name != "_lock"}
+        state = {n: v for n, v in vars(self).items() if n not in ("_lock", "_owner")}
         if self.moments is not None:
             state["moments"] = self.moments.copy()  # copy.copy shares nothing either
         return state
@@ -75,6 +90,7 @@ class Optimizer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._lock = threading.Lock()
+        self._owner = None
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={v!r}" for name, v in self._options.items())

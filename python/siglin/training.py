@@ -480,12 +480,13 @@ class Gate:
         """Forget, in a forked child, the threads that did not come along."""
         me = threading.get_ident()
         self.readers = {k: who for k, who in self.readers.items() if who == me}
-        if self.owner not in (None, me):
+        if self.owner != me:
             if self.before is not None:
                 self.params[...] = self.before
             self.quiet = self.params
             self.before = None
             self.owner = None
+            # Also where no owner is known yet: its thread may just have taken the lock.
             self._lock = threading.Lock()
 
 
