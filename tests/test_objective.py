@@ -260,7 +260,7 @@ def test_a_schedule_gives_the_step_of_each_epoch(rng):
 
         settings = {"epochs": 4, "batch_size": 9, "optimizer": optimizer}
         net.fit(x, t, lr=schedule, **settings)
-        assert seen == [0, 1, 2, 3, 4][: len(seen)]
+        assert seen == [0, 1, 2, 3]  # not beyond the last epoch
         ours.fit(x, t, lr=lambda epoch: 0.5 / (1 + epoch), **settings)
         np.testing.assert_allclose(net.params, ours.params, rtol=1e-10, atol=1e-12)
     net.fit(x, t, lr=schedule, epochs=0)
@@ -285,6 +285,13 @@ def test_what_a_schedule_does_wrong_ends_the_fit(wrong, rng):
     if wrong(0) != "":
         one.fit(x, t, lr=wrong(0), epochs=1)
     assert_same_bits(net.params, one.params)
+
+
+def test_divergence_tells_the_step_size_of_its_epoch(rng):
+    x, t, _ = make_data(rng)
+    net = siglin.Network(SIZES, loss="squared_error", seed=3)
+    with pytest.raises(siglin.DivergenceError, match=r"lr is 1e\+300"):
+        net.fit(x, t, lr=lambda epoch: [0.1, 1e300][epoch], epochs=2, batch_size=1)
 
 
 # ---- dropout -------------------------------------------------------------------------

@@ -866,9 +866,9 @@ bias=True, dtype='float64')
             if dropout != 0:
                 extras["dropout"] = check_fraction("fit", "dropout", dropout)
             if clip_norm is not None:
-                extras["clip_norm"] = check_penalty("clip_norm", clip_norm)
-                if clip_norm == 0:
-                    raise ValueError("fit: clip_norm must be > 0, got 0")
+                extras["clip_norm"] = check_real("fit", "clip_norm", clip_norm)
+                if extras["clip_norm"] <= 0:
+                    raise ValueError(f"fit: clip_norm must be > 0, got {clip_norm}")
             if schedule is not None:
                 extras["rate"] = np.array([step])
             with method:
@@ -905,7 +905,7 @@ bias=True, dtype='float64')
         watch = Watch(callback, shown, self._params)
         if validation is not None or schedule is not None:
             extras = settings["extras"] or {}
-            watch.also(validation, schedule, extras.get("rate"))
+            watch.also(validation, schedule, extras.get("rate"), settings["epochs"])
         steps = None
         try:
             losses, epochs, steps, seconds, reason = self._native.fit(
@@ -927,10 +927,11 @@ bias=True, dtype='float64')
             method.step_count += watch.steps if steps is None else steps
         if reason == "diverged":
             method.reset()
+            step_size = settings["lr"] if schedule is None else float(watch.rate[0])
             msg = (
                 f"fit: the loss or the parameters became non-finite in epoch {epochs}, "
                 f"step {steps + 1}; the last finite parameters are kept. A smaller lr may "
-                f"help (lr is {settings['lr']})"
+                f"help (lr is {step_size})"
             )
             raise DivergenceError(msg)
         if validation is None:

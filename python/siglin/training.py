@@ -352,14 +352,17 @@ class Watch:
         validation: Validation | None,
         schedule: Callable[[int], float] | None,
         rate: Any,
+        epochs: int,
     ) -> None:
         """Take validation losses, and step sizes from a schedule, at every epoch's end.
 
-        The native loop reads the next epoch's step size from ``rate``, of shape (1,).
+        The native loop reads the next epoch's step size from ``rate``, of shape (1,). A
+        schedule is not asked for an epoch beyond the last one.
         """
         self.validation = validation
         self.schedule = schedule
         self.rate = rate
+        self.epochs = epochs
         self.interval = 0.0
 
     def on_epoch(self, epoch: int, step: int, loss: float) -> bool:
@@ -375,7 +378,8 @@ class Watch:
             if self.callback(state):
                 self.out_of_patience = False  # the callback's wish comes first
                 return True
-        if self.schedule is not None and not self.out_of_patience:
+        goes_on = not self.out_of_patience
+        if self.schedule is not None and goes_on and epoch < self.epochs:
             self.rate[0] = check_step_size(self.schedule(epoch))
         return self.out_of_patience
 
