@@ -487,6 +487,22 @@ def test_the_random_numbers_of_pytorch_are_not_touched():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_an_estimator_with_an_activation_for_each_layer(x):
+    estimators = pytest.importorskip("siglin.estimators")
+    mlp = estimators.MLPRegressor(
+        hidden_layer_sizes=(5, 3), activation=["tanh", "relu"], max_iter=2
+    )
+    with pytest.warns(UserWarning, match="max_iter"):
+        mlp.fit(x, x[:, 0])
+    net = from_sklearn(mlp)
+    assert [layer.activation for layer in net.layers] == ["tanh", "relu", "identity"]
+    close(net.predict(x)[:, 0], mlp.predict(x))
+    with pytest.raises(ValueError, match="'relu', 'tanh', the network's is 'tanh'"):
+        to_sklearn(
+            siglin.Network([4, 5, 3, 1], activation="tanh", loss="squared_error"), mlp
+        )
+
+
 def test_without_pytorch_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match="to_torch needs PyTorch: pip install torch"):

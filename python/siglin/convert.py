@@ -90,7 +90,7 @@ loss='squared_error', bias=True, dtype='float64')
     True
     """
     _check_mlp("from_sklearn", estimator)
-    hidden = _sklearn_activation("from_sklearn", estimator)
+    hidden = _sklearn_activations("from_sklearn", estimator)
     output = estimator.out_activation_
     if output not in SKLEARN_LOSSES:
         msg = (
@@ -100,7 +100,7 @@ loss='squared_error', bias=True, dtype='float64')
         raise ValueError(msg)
     loss = SKLEARN_LOSSES[output]
     weights = list(zip(estimator.coefs_, estimator.intercepts_, strict=True))
-    names = [hidden] * (len(weights) - 1) + [OUTPUTS[loss]]
+    names = [*hidden, OUTPUTS[loss]]
     layers = [
         _dense("from_sklearn", f"coefs_[{i}]", w, b, name)
         for i, ((w, b), name) in enumerate(zip(weights, names, strict=True))
@@ -172,11 +172,11 @@ def to_sklearn(
     elif classes is not None:
         raise ValueError("to_sklearn: classes are those of the given estimator")
     _check_mlp("to_sklearn", estimator)
-    given = _sklearn_activation("to_sklearn", estimator)
-    if len(net.layers) > 1 and given != hidden:
+    given = set(_sklearn_activations("to_sklearn", estimator))
+    if len(net.layers) > 1 and given != {hidden}:
         msg = (
-            f"to_sklearn: the estimator's activation is {given!r}, the network's is "
-            f"{hidden!r}"
+            f"to_sklearn: the estimator's activation is "
+            f"{', '.join(map(repr, sorted(given)))}, the network's is {hidden!r}"
         )
         raise ValueError(msg)
     if estimator.out_activation_ != output:
@@ -208,10 +208,15 @@ def _check_mlp(function: str, estimator: object) -> None:
             raise TypeError(msg)
 
 
-def _sklearn_activation(function: str, estimator: Any) -> str:
+def _sklearn_activations(function: str, estimator: Any) -> list[str]:
+    """Return siglin's name for each hidden layer; siglin.estimators may have a list."""
     known = tuple(SKLEARN_ACTIVATIONS)
-    name = check_choice(function, "activation", estimator.activation, known)
-    return SKLEARN_ACTIVATIONS[name]
+    names = estimator.activation
+    count = len(estimator.coefs_) - 1
+    if not isinstance(names, list | tuple):
+        names = [names] * max(1, count)  # checked also where it is not used
+    checked = [check_choice(function, "activation", name, known) for name in names]
+    return [SKLEARN_ACTIVATIONS[name] for name in checked[:count]]
 
 
 def _one_hidden_activation(net: Network) -> str:
