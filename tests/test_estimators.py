@@ -503,6 +503,14 @@ def test_refusals():
         MLPRegressor(early_stopping=True).fit(x[:4], y[:4])
     with pytest.raises(ValueError, match="begun with 1"):
         MLPRegressor(max_iter=1).fit(x, y).partial_fit(x, np.column_stack([y, y]))
+    with pytest.raises(TypeError, match="float"):
+        MLPClassifier((5.7,)).fit(x, y)
+    for words in (np.array(["1", "2", "3"])[y], y.astype("datetime64[D]")):
+        with pytest.raises(ValueError, match="y must be numbers"):
+            MLPRegressor().fit(x, words)
+    for solver in ("adam", "lbfgs"):
+        with pytest.raises(ValueError, match="needs y >= 0"):
+            MLPRegressor("poisson", solver=solver).fit(x, y - 1.0)
     with pytest.raises(ValueError, match="sums to zero"):
         MLPClassifier().fit(x, y, np.tile([1.0, -1.0], len(x) // 2))
 
@@ -566,6 +574,19 @@ def test_class_weight_is_a_weight_of_rows():
     balanced = MLPClassifier(class_weight="balanced", **settings).fit(x, y)
     want = MLPClassifier(**settings).fit(x, y, len(y) / 3 / np.bincount(y)[y])
     np.testing.assert_allclose(balanced.coefs_[0], want.coefs_[0], rtol=1e-10)
+
+
+def test_class_weight_of_a_class_that_these_rows_lack():
+    x, y = data_of("wine")
+    few = y < 2
+    settings = {"random_state": 0}
+    model = MLPClassifier(class_weight={1: 3.0, 2: 5.0}, **settings)
+    want = MLPClassifier(**settings)
+    for rows in (few, ~few, y == 0):
+        model.partial_fit(x[rows], y[rows], classes=[0, 1, 2])
+        weights = np.array([1.0, 3.0, 5.0])[y[rows]]
+        want.partial_fit(x[rows], y[rows], weights, classes=[0, 1, 2])
+    np.testing.assert_array_equal(model.coefs_[0], want.coefs_[0])
 
 
 def test_an_activation_for_each_layer():
@@ -676,6 +697,16 @@ def test_callback_sees_every_epoch_and_can_stop():
     assert held == model.validation_loss_curve_
 
 
+def test_callback_sees_the_epoch_that_ends_the_training():
+    x, y = data_of("iris")
+    epochs = []
+    model = MLPClassifier(
+        4, random_state=0, tol=0.1, callback=lambda state: epochs.append(state.epoch)
+    ).fit(x, y)
+    assert epochs == list(range(1, model.n_iter_ + 1))
+    assert model.n_iter_ < 200
+
+
 def test_an_exception_of_the_callback_arrives():
     x, y = data_of("iris")
 
@@ -724,6 +755,42 @@ def test_partial_fit_stops_early():
     np.testing.assert_array_equal(model.coefs_[0], before)
     model.fit(x, y).partial_fit(x, y)  # begins anew
     assert not model.stopped_
+
+
+@pytest.mark.filterwarnings("ignore:Training was interrupted")
+@pytest.mark.parametrize("how", [True, KeyboardInterrupt])
+def test_what_calls_a_partial_fit_off_does_not_end_early_stopping(how):
+    x, y = data_of("iris")
+
+    def callback(_):
+        if how is True:
+            return True
+        raise how
+
+    model = MLPClassifier(4, early_stopping=True, random_state=0, callback=callback)
+    model.partial_fit(x, y, classes=[0, 1, 2])
+    assert not model.stopped_
+    before = model.coefs_[0].copy()
+    model.partial_fit(x, y)
+    assert len(model.loss_curve_) == 2
+    assert not np.array_equal(model.coefs_[0], before)
+
+
+@pytest.mark.parametrize("then", [True, False])
+def test_early_stopping_may_be_switched_between_fits(then):
+    x, y = data_of("iris")
+    model = MLPClassifier(4, random_state=0, max_iter=3, early_stopping=not then)
+    model.fit(x, y).set_params(early_stopping=then, warm_start=True)
+    for go_on in (model.fit, model.partial_fit):
+        go_on(x, y)
+        assert (model.validation_scores_ is None) == (not then)
+        assert hasattr(model, "validation_loss_curve_") == then
+    assert len(model.loss_curve_) == 7
+    model.set_params(early_stopping=not then, warm_start=False).fit(x, y)
+    assert hasattr(model, "validation_loss_curve_") != then
+    model.set_params(solver="lbfgs").fit(x, y)
+    model = clone(model).set_params(warm_start=True).fit(x, y)
+    assert len(model.set_params(solver="adam").fit(x, y).loss_curve_) == 3
 
 
 def test_partial_fit_of_labels_needs_no_classes(rng):
@@ -819,9 +886,12 @@ def test_without_scikit_learn_the_error_names_the_extra():
     assert 'pip install "siglin[sklearn]"' in done.stdout
 
 
-def test_siglin_does_not_import_scikit_learn():
-    code = "import siglin, sys; print('sklearn' in sys.modules, 'scipy' in sys.modules)"
+def test_siglin_imports_scikit_learn_when_it_is_needed():
+    code = (
+        "import siglin, sys; print('sklearn' in sys.modules, 'scipy' in sys.modules)\n"
+        "print(siglin.estimators.MLPClassifier.__name__)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["False", "False"]
+    assert done.stdout.split() == ["False", "False", "MLPClassifier"]

@@ -98,7 +98,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Import a part that not every program needs when it is first asked for."""
-    if name in ("convert", "plot", "reference"):
+    if name in ("convert", "estimators", "plot", "reference"):
         import importlib  # noqa: PLC0415
 
         return importlib.import_module(f"siglin.{name}")
