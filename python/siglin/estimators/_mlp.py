@@ -207,9 +207,15 @@ class BaseMLP(BaseEstimator, ABC):
         if any(size <= 0 for size in hidden):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}")
         fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        if self.solver == "lbfgs" and (self.l1 > 0 or self.dropout > 0):
+        if self.solver == "lbfgs" and (
+            self.l1 > 0
+            or self.dropout > 0
+            or self.clip_norm is not None
+            or self.callback is not None
+        ):
             raise ValueError(
-                "l1 and dropout are for the solvers sgd and adam, not lbfgs"
+                "l1, dropout, clip_norm and callback are for the solvers sgd and adam, "
+                "not lbfgs"
             )
         X, targets, by_class = self._validate(
             X, y, incremental=incremental, reset=fresh
@@ -633,8 +639,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     a loss differs where probabilities are so near 0 or 1 that scikit-learn has rounded
     them. The loop is native: sparse rows are made dense a few batches at a time, and
     Ctrl-C ends a fit with a warning, at the weights of the last whole step.
-    `partial_fit` pays up to 1 ms for scikit-learn's checks before its first step; a loop that learns
-    from single rows in microseconds is `siglin.Network`'s.
+    Where sparse rows are very wide, that takes longer than scikit-learn's products.
+    `partial_fit` pays up to 1 ms for scikit-learn's checks before its first step; a loop
+    that learns from single rows in microseconds is `siglin.Network`'s.
 
     Examples
     --------
@@ -976,8 +983,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     a loss differs where probabilities are so near 0 or 1 that scikit-learn has rounded
     them. The loop is native: sparse rows are made dense a few batches at a time, and
     Ctrl-C ends a fit with a warning, at the weights of the last whole step.
-    `partial_fit` pays some 0.3 ms for scikit-learn's checks before its first step; a loop that learns
-    from single rows in microseconds is `siglin.Network`'s.
+    Where sparse rows are very wide, that takes longer than scikit-learn's products.
+    `partial_fit` pays some 0.3 ms for scikit-learn's checks before its first step; a loop
+    that learns from single rows in microseconds is `siglin.Network`'s.
 
     Examples
     --------
