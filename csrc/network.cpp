@@ -721,6 +721,11 @@ double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
                               const Progress& progress, Descent<T>* descent) {
     const auto& kernels = kernel_table().kernels<T>();
     const bool plain = grads != nullptr && batch.is_plain();
+    const bool reads_params =
+        plain && ((batch.rows == 1 && small_) || plan_.is_narrow(batch.rows));
+    if (reads_params && descent != nullptr) {
+        settle(descent->params);  // old after a batch of so many rows that it descends
+    }
     if (batch.rows == 1 && plain && small_) {
         const index_t row = batch.order == nullptr ? 0 : batch.order[0];
         progress(multiply_adds_per_row_);

@@ -60,6 +60,21 @@ def test_few_rows_have_them_too(sizes, batch_size, bias, target, dtype, rng):
     assert np.isfinite(losses).all()
 
 
+@pytest.mark.parametrize(
+    ("sizes", "batch_size", "rows"),
+    [([10, 32, 3], 40, 85), ([10, 32, 3], 20, 41), ([10, 32, 16, 3], 4, 9)],
+)
+def test_a_last_batch_whose_path_is_another(
+    sizes, batch_size, rows, target, dtype, rng
+):
+    """One of both leaves weights packed, the other reads the parameters."""
+    x, t = make_data(sizes, rows, dtype, rng)
+    net, by_hand = make_network(sizes, dtype), make_network(sizes, dtype)
+    net.fit(x, t, epochs=4, **{**SETTINGS, "batch_size": batch_size})
+    *_, expected = step_by_step(by_hand, x, t, 4, batch_size)
+    assert_same_bits(net.params, expected)
+
+
 @pytest.mark.parametrize("every", [1, 3])
 def test_single_rows_in_another_order_and_with_lines_between(every, rng, capsys):
     sizes = [385, 100, 20]
