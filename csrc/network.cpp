@@ -488,7 +488,7 @@ void NetworkRunner<T>::parameter_gradients(const BlockArrays<T>& block,
                 {grads + layer.b, 1, layer.n_out, layer.n_out}, descent->lr);
         }
     }
-    if (l == 0 && descent != nullptr && goes_ahead(*descent)) {
+    if (l == 0 && descent != nullptr && descent->ahead) {
         const MatrixView<T> w = packed_.rows(l, descent->params);
         kernel_table().kernels<T>().step_and_forward(
             {input.data, dz.data, descent->lr, w.data, w.stride, layer.n_in,
@@ -519,6 +519,7 @@ bool NetworkRunner<T>::goes_ahead(const Descent<T>& descent) const {
 template <class T>
 void NetworkRunner<T>::descend(const BlockArrays<T>& block, const Batch<T>& batch,
                                T* grads, Descent<T>& descent) const {
+    descent.ahead = goes_ahead(descent);  // once: the number of threads may change
     double most = 0;
     for (std::size_t l = plan_.layers.size(); l-- > 0;) {
         most = larger(most, most_change(descent, l, batch.rows,
@@ -529,7 +530,6 @@ void NetworkRunner<T>::descend(const BlockArrays<T>& block, const Batch<T>& batc
         parameter_gradients(block, batch, l, grads, false, &descent, nullptr);
     }
     descent.bound().add(static_cast<double>(descent.lr) * most);
-    descent.ahead = goes_ahead(descent);
     descent.done = true;
 }
 

@@ -1,5 +1,8 @@
 """Wide layers keep their weights packed over a fit: nobody can tell."""
 
+import itertools
+import threading
+
 import numpy as np
 import pytest
 
@@ -73,6 +76,32 @@ def test_a_last_batch_whose_path_is_another(
     net.fit(x, t, epochs=4, **{**SETTINGS, "batch_size": batch_size})
     *_, expected = step_by_step(by_hand, x, t, 4, batch_size)
     assert_same_bits(net.params, expected)
+
+
+def test_the_number_of_threads_may_change_meanwhile(rng):
+    """Whether a step looks ahead depends on it."""
+    sizes = [784, 640, 10]
+    x, t = make_data(sizes, 100, np.float32, rng)
+    nets = [make_network(sizes, np.float32) for _ in range(2)]
+    settings = {**SETTINGS, "epochs": 2, "batch_size": 1}
+    done = threading.Event()
+
+    def change():
+        for n in itertools.cycle([1, 2]):
+            siglin.set_num_threads(n)
+            if done.is_set():
+                break
+
+    with siglin.num_threads(1):
+        nets[0].fit(x, t, **settings)
+        other = threading.Thread(target=change)
+        other.start()
+        try:
+            nets[1].fit(x, t, **settings)
+        finally:
+            done.set()
+            other.join()
+    assert_same_bits(nets[1].params, nets[0].params)
 
 
 @pytest.mark.parametrize("every", [1, 3])
