@@ -123,6 +123,20 @@ def test_hooks_change_no_bit(rows, rng, capsys):
         assert_same_bits(net.params, nets[0].params)
 
 
+@pytest.mark.parametrize("every", [1, 7])
+def test_hooks_change_no_bit_where_a_sum_is_large(every, dtype, rng, capsys):
+    """One step that the quickest code leaves to the other says nothing of the next."""
+    sizes = [2, 3, 1]
+    x, t = make_data(rng, sizes, 100, dtype)
+    x[99] = 1e4
+    nets = [siglin.Network(sizes, seed=1, dtype=dtype) for _ in range(2)]
+    settings = {"epochs": 3, "batch_size": 1, "lr": 0.1, "shuffle": False}
+    plain = nets[0].fit(x, t, **settings).loss
+    assert nets[1].fit(x, t, **settings, progress=every).loss == plain
+    assert len(capsys.readouterr().out.splitlines()) == 300 // every
+    assert_same_bits(nets[1].params, nets[0].params)
+
+
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_rows_come_in_the_order_of_the_permutations(shuffle, rng):
     x, t = make_data(rng, [2, 3, 1], 10)

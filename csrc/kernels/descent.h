@@ -392,8 +392,13 @@ class Descent {
 // The contract is DescentArgs'.
 template <class T>
 bool row_descent(const DescentArgs<T>& args) {
-    if (TwoLayerDescent<T>::serves(args) && TwoLayerDescent<T>(args).run()) {
-        return true;
+    if (TwoLayerDescent<T>::serves(args)) {
+        if (TwoLayerDescent<T>(args).run()) {
+            return true;
+        }
+        if (args.steps > 1) {
+            return false;  // which bits a step has is for itself to say
+        }
     }
     return Descent<T>(args).run();
 }
