@@ -493,8 +493,8 @@ void check_order(const index_t* order, index_t rows) {
     }
 }
 
-void check_lr(double lr) {
-    if (!(lr > 0) || !std::isfinite(lr)) {
+void check_lr(double lr, double most) {
+    if (!(lr > 0 && lr <= most)) {
         throw std::invalid_argument("fit: lr must be a finite number > 0, got " +
                                     std::to_string(lr));
     }
@@ -536,7 +536,7 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
     const bool shuffles = options.shuffle && batch_rows < rows && !ordered;
     NetworkRunner<T> runner(plan, batch_rows);
     Buffer<T> grads(plan.n_params);
-    Buffer<index_t> order(shuffles ? rows : 0);
+    Buffer<index_t> order(shuffles || ordered ? rows : 0);
     const index_t* given = shuffles ? order.data() : subset.rows;
     Stepper<T> stepper(plan, params, grads.data(), moments, options,
                        objective.scikit_learn);
@@ -569,13 +569,15 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
             Generator(generator).shuffle(order.data(), rows);
         }
         if (ordered) {
-            check_order(extras.order, rows);
+            // A copy: what a hook writes during an epoch is the next one's.
+            std::copy_n(extras.order, rows, order.data());
+            check_order(order.data(), rows);
         }
         if (extras.lr != nullptr) {
-            check_lr(*extras.lr);
+            check_lr(*extras.lr, static_cast<double>(std::numeric_limits<T>::max()));
             stepper.set_lr(*extras.lr);
         }
-        const index_t* const row_order = ordered ? extras.order : given;
+        const index_t* const row_order = ordered ? order.data() : given;
         for (index_t begin = 0; !loop.stopped && begin < rows; begin += batch_rows) {
             Batch<T> batch = {x, t, nullptr, std::min(batch_rows, rows - begin)};
             batch.weights = extras.weights;

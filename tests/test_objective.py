@@ -536,6 +536,22 @@ def test_order_and_rate_are_read_at_every_epoch(rng):
     assert_same_bits(params, want)
 
 
+def test_order_written_in_mid_epoch_is_the_next_one(rng):
+    x, t, _ = make_data(rng)
+    net = native("bce")
+    params = rng.normal(size=net.n_params)
+    want = params.copy()
+    order, wrong = rng.permutation(len(x)), 1 << 40
+    native_fit(net, want, x, t, order=order.copy(), epochs=1)
+
+    def on_step(epoch, step, loss):
+        order[...] = wrong
+
+    with pytest.raises(ValueError, match=str(wrong)):
+        native_fit(net, params, x, t, order=order, on_step=on_step, every=1)
+    assert_same_bits(params, want)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("batch_size", [1, 5])
 def test_steps_of_every_loss(loss, batch_size, target, rng):
