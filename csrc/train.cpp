@@ -189,7 +189,7 @@ class FitLoop {
                   return false;
               }
               before_hook();  // a signal's handler may run
-              return hooks.interrupted();
+              return hooks.interrupted(result.epochs, result.steps);
           }),
           report_(hooks_.min_interval) {}
 
@@ -643,7 +643,6 @@ template <class T>
 void fit_many(const std::vector<FitJob<T>>& jobs,
               const std::function<bool(index_t)>& interrupted,
               std::vector<FitResult>& results) {
-    constexpr double kReport = 0.01;  // seconds, so that the caller has fresh numbers
     const auto caller = std::this_thread::get_id();
     std::atomic<bool> stop = false;
     std::atomic<index_t> epochs = 0;
@@ -657,15 +656,14 @@ void fit_many(const std::vector<FitJob<T>>& jobs,
     const auto run = [&](index_t k) {
         const FitJob<T>& job = jobs[static_cast<std::size_t>(k)];
         FitResult& result = results[static_cast<std::size_t>(k)];
-        FitHooks hooks;
-        hooks.min_interval = kReport;
-        hooks.on_epoch = [&](index_t epoch, index_t step, double) {
-            epochs.fetch_add(epoch - result.epochs, std::memory_order_relaxed);
-            result.epochs = epoch;
-            result.steps = step;
-            return false;
+        const auto count = [&](index_t epochs_done, index_t steps_done) {
+            epochs.fetch_add(epochs_done - result.epochs, std::memory_order_relaxed);
+            result.epochs = epochs_done;
+            result.steps = steps_done;
         };
-        hooks.interrupted = [&] {
+        FitHooks hooks;
+        hooks.interrupted = [&](index_t epochs_done, index_t steps_done) {
+            count(epochs_done, steps_done);
             if (std::this_thread::get_id() == caller) {
                 ask();
             }
@@ -675,8 +673,10 @@ void fit_many(const std::vector<FitJob<T>>& jobs,
             return;
         }
         try {
-            result = fit(*job.plan, job.params, job.x, job.t, job.moments,
-                         job.generator, job.options, hooks, job.subset);
+            FitResult done = fit(*job.plan, job.params, job.x, job.t, job.moments,
+                                 job.generator, job.options, hooks, job.subset);
+            count(done.epochs, done.steps);
+            result = std::move(done);
         } catch (const Interrupted&) {
             return;  // as all are
         } catch (...) {

@@ -58,8 +58,8 @@ struct FitHooks {
     // After every `every` steps.
     std::function<void(index_t epoch, index_t step, double loss)> on_step;
     index_t every = 0;
-    // About every 20 ms; true ends the fit by Interrupted.
-    std::function<bool()> interrupted;
+    // About every 20 ms, with what has been done; true ends the fit by Interrupted.
+    std::function<bool(index_t epochs, index_t steps)> interrupted;
 };
 
 struct FitResult {

@@ -348,6 +348,40 @@ def test_ctrl_c_while_the_caller_waits_for_others(rng):
     pytest.skip("no helper came in time to leave the caller waiting")
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interrupted_epoch_counts_its_steps(threads, rng):
+    x, t = make_data(rng, rows=100_000)
+    nets = make_networks(2, sizes=(3, 20, 1))
+    before = [net.params.copy() for net in nets]
+    adams = [siglin.Adam() for _ in nets]
+    steps = np.zeros(2, np.int64)
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    jobs = [
+        (
+            net._native,
+            net._params,
+            t,
+            None,
+            np.ones(4, np.uint64),
+            1e-4,
+            adam.name,
+            adam.options,
+            adam.prepare(net.n_params, net.dtype),
+            0,
+        )
+        for net, adam in zip(nets, adams, strict=True)
+    ]
+    settings = {"epochs": 9, "batch_size": 1, "shuffle": False, "tol": 0.0}
+    with siglin.num_threads(threads), pytest.raises(KeyboardInterrupt):
+        _core.fit_many(x, jobs, **settings, steps=steps, on_progress=stop)
+    for net, first, count in zip(nets, before, steps, strict=True):
+        assert (count > 0) == (not np.array_equal(net.params, first))
+    assert steps.any()
+
+
 def test_exception_of_a_signal_handler_arrives(rng):
     signal = pytest.importorskip("signal")
     x, t = make_data(rng)

@@ -295,7 +295,7 @@ class Network {
             check_no_overlap(checked(function, "moments", moments_), *extras.weights);
         }
         FitHooks hooks;
-        hooks.interrupted = signal_raised;
+        hooks.interrupted = [](index_t, index_t) { return signal_raised(); };
         hooks.min_interval = min_interval;
         if (!on_epoch.is_none()) {
             hooks.on_epoch = [&on_epoch](index_t epoch, index_t step, double value) {
