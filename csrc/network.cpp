@@ -310,6 +310,10 @@ void NetworkRunner<T>::forward(const BlockArrays<T>& block, const T* params,
         if (l == 0 && first_z != nullptr) {
             kernel_table().kernels<T>().activate(f, first_z, block.a[l], d,
                                                  layer.n_out);
+            if (progress != nullptr) {  // of the step that found them: it has none
+                (*progress)(static_cast<double>(layer.n_in) *
+                            static_cast<double>(layer.n_out));
+            }
         } else {
             layer_forward<T>(input, packed_.rows(l, params), bias(params, l), f,
                              {block.a[l], x.rows, layer.n_out, layer.n_out},

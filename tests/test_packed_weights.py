@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -151,6 +152,47 @@ def test_an_exception_leaves_whole_steps(rng):
         net.fit(x, t, epochs=9, callback=stop, **SETTINGS)
     *_, expected = step_by_step(by_hand, x, t, 4)
     assert_same_bits(net.params, expected)
+
+
+@pytest.mark.timing
+def test_a_signal_need_not_wait_for_the_end_of_an_epoch(rng):
+    """Nor where the only layer's products are all made ahead."""
+    signal = pytest.importorskip("signal")
+    x = np.broadcast_to(rng.normal(size=(1, 784)), (10**6, 784))
+    t = np.broadcast_to(rng.uniform(size=(1, 64)), (10**6, 64))
+    net = make_network([784, 64], np.float64)
+
+    class OwnError(Exception):
+        pass
+
+    def handler(*_):
+        raise OwnError
+
+    before = signal.signal(signal.SIGALRM, handler)
+    start = time.perf_counter()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(OwnError):
+            net._native.fit(
+                net._params,
+                x,
+                t,
+                np.ones(4, np.uint64),
+                **{**SETTINGS, "batch_size": 1, "epochs": 1},
+                tol=0.0,
+                optimizer="gd",
+                options=[],
+                moments=np.empty(0),
+                step_count=0,
+                on_epoch=None,
+                min_interval=0.0,
+                on_step=None,
+                every=1,
+            )
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.perf_counter() - start < 1  # all of it takes more
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
