@@ -105,12 +105,13 @@ std::atomic<const KernelTable*> active{nullptr};
 }  // namespace
 
 const std::vector<const KernelTable*>& compiled_tables() {
-    static const std::vector<const KernelTable*> tables = {
+    // Never destroyed: a daemon thread may look until the process is gone.
+    static const auto* const tables = new std::vector<const KernelTable*>{
 #define SIGLIN_TARGET_ENTRY(target) &target::kernel_table(),
 #include "targets.inc"
 #undef SIGLIN_TARGET_ENTRY
     };
-    return tables;
+    return *tables;
 }
 
 std::vector<const KernelTable*> supported_tables() {
