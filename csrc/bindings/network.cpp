@@ -88,6 +88,51 @@ NetworkPlan make_plan(const std::vector<index_t>& sizes,
 using RowNumbers = py::array_t<index_t, py::array::c_style>;
 
 class Network {
+    // (Before its use: clang 14 finds no definition in a lambda's body otherwise.)
+    template <class T, class Holds>
+    static bool all_of(const T* values, index_t n, Holds holds) {
+        return std::all_of(values, values + n, holds);
+    }
+
+    // The targets of one row that learn_now can take as they are, else null: an array
+    // of them, a number for one output, the number of a class. `few` has room for
+    // `room` of them.
+    template <class T>
+    const T* target_row(const py::handle& t_, const Argument& params, T* few,
+                        index_t room) const {
+        const index_t n_out = plan_.n_out();
+        const bool classes = plan_.loss == Loss::cross_entropy;
+        Argument array = {"learn_one", "t", nullptr, dtype_};
+        const T* t = few;
+        double value = 0;
+        if (plain_number(t_, value)) {
+            if (classes && n_out <= room) {
+                if (!(value >= 0 && value < static_cast<double>(n_out)) ||
+                    value != std::floor(value)) {
+                    return nullptr;
+                }
+                std::fill_n(few, n_out, T(0));
+                few[static_cast<index_t>(value)] = T(1);
+                return few;
+            }
+            if (n_out != 1) {
+                return nullptr;
+            }
+            few[0] = static_cast<T>(value);
+        } else if (ours(t_, array) && is_row(array, n_out) &&
+                   !extents_touch(params, array)) {
+            t = vector_data<T>(array);
+        } else {
+            return nullptr;
+        }
+        // A distribution over classes is looked at by those who explain what is wrong.
+        const bool unit = plan_.loss == Loss::bce;
+        const bool right = !classes && all_of(t, n_out, [unit](T v) {
+            return unit ? v >= 0 && v <= 1 : std::isfinite(v);
+        });
+        return right ? t : nullptr;
+    }
+
   public:
     Network(const std::vector<index_t>& sizes,
             const std::vector<std::string>& activations,
@@ -442,50 +487,6 @@ class Network {
         // A class of somebody's own may do anything.
         return !PyType_HasFeature(Py_TYPE(o), Py_TPFLAGS_HEAPTYPE) &&
                PyObject_TypeCheck(o, reinterpret_cast<PyTypeObject*>(type)) != 0;
-    }
-
-    template <class T, class Holds>
-    static bool all_of(const T* values, index_t n, Holds holds) {
-        return std::all_of(values, values + n, holds);
-    }
-
-    // The targets of one row that learn_now can take as they are, else null: an array
-    // of them, a number for one output, the number of a class. `few` has room for
-    // `room` of them.
-    template <class T>
-    const T* target_row(const py::handle& t_, const Argument& params, T* few,
-                        index_t room) const {
-        const index_t n_out = plan_.n_out();
-        const bool classes = plan_.loss == Loss::cross_entropy;
-        Argument array = {"learn_one", "t", nullptr, dtype_};
-        const T* t = few;
-        double value = 0;
-        if (plain_number(t_, value)) {
-            if (classes && n_out <= room) {
-                if (!(value >= 0 && value < static_cast<double>(n_out)) ||
-                    value != std::floor(value)) {
-                    return nullptr;
-                }
-                std::fill_n(few, n_out, T(0));
-                few[static_cast<index_t>(value)] = T(1);
-                return few;
-            }
-            if (n_out != 1) {
-                return nullptr;
-            }
-            few[0] = static_cast<T>(value);
-        } else if (ours(t_, array) && is_row(array, n_out) &&
-                   !extents_touch(params, array)) {
-            t = vector_data<T>(array);
-        } else {
-            return nullptr;
-        }
-        // A distribution over classes is looked at by those who explain what is wrong.
-        const bool unit = plan_.loss == Loss::bce;
-        const bool right = !classes && all_of(t, n_out, [unit](T v) {
-            return unit ? v >= 0 && v <= 1 : std::isfinite(v);
-        });
-        return right ? t : nullptr;
     }
 
     // Throws unless these are numbers of rows of x, at least one.
