@@ -329,6 +329,22 @@ def check_real(function: str, name: str, value: object) -> float:
     return number
 
 
+def check_positive(function: str, name: str, value: object) -> float:
+    """Return a finite real number > 0 as a float."""
+    number = check_real(function, name, value)
+    if number <= 0:
+        raise ValueError(f"{function}: {name} must be > 0, got {number}")
+    return number
+
+
+def check_not_negative(function: str, name: str, value: object) -> float:
+    """Return a finite real number >= 0 as a float."""
+    number = check_real(function, name, value)
+    if number < 0:
+        raise ValueError(f"{function}: {name} must be >= 0, got {number}")
+    return number
+
+
 def check_integer(
     function: str, name: str, value: object, low: int, high: int | None = None
 ) -> int:

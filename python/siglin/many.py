@@ -13,16 +13,15 @@ from siglin._arrays import (
     Array,
     ArrayLike,
     check_flag,
-    check_integer,
-    check_real,
+    check_positive,
     check_shape,
 )
 from siglin._data import check_finite
 from siglin.errors import DTypeError, ShapeError
 from siglin.layers import make_generator
-from siglin.network import MAX_COUNT, Network
+from siglin.network import Network
 from siglin.optimizers import Optimizer, check_optimizer
-from siglin.training import History, make_progress
+from siglin.training import MAX_COUNT, History, check_loop, make_progress
 
 
 def fit_many(
@@ -126,14 +125,12 @@ def fit_many(
     with contextlib.ExitStack() as stack:
         for net in nets:
             stack.enter_context(net._gate)
-        step_sizes = [_check_lr(value) for value in _one_each("lr", lr, count)]
-        epochs = check_integer("fit_many", "epochs", epochs, 0, MAX_COUNT)
-        if batch_size is not None:
-            batch_size = check_integer("fit_many", "batch_size", batch_size, 1)
-        shuffle = check_flag("fit_many", "shuffle", shuffle)
-        tol = check_real("fit_many", "tol", tol)
-        if tol < 0:
-            raise ValueError(f"fit_many: tol must be >= 0, got {tol}")
+        step_sizes = [
+            check_positive("fit_many", "lr", one) for one in _one_each("lr", lr, count)
+        ]
+        epochs, batch_size, shuffle, tol = check_loop(
+            "fit_many", epochs, batch_size, shuffle, tol
+        )
         progress = check_flag("fit_many", "progress", progress)
         generators = [
             net._generator if one is None else make_generator("fit_many", one)
@@ -243,13 +240,6 @@ def _one_each(name: str, value: Any, count: int) -> list[Any]:
         )
         raise ValueError(msg)
     return values
-
-
-def _check_lr(value: object) -> float:
-    step_size = check_real("fit_many", "lr", value)
-    if step_size <= 0:
-        raise ValueError(f"fit_many: lr must be > 0, got {step_size}")
-    return step_size
 
 
 def _check_optimizers(optimizer: Any, count: int) -> list[Optimizer]:

@@ -17,9 +17,10 @@ from siglin._arrays import (
     check_apart,
     check_choice,
     check_dtype,
-    check_flag,
     check_integer,
+    check_not_negative,
     check_out,
+    check_positive,
     check_real,
     check_shape,
     check_size,
@@ -52,16 +53,13 @@ from siglin.training import (
     Validation,
     Watch,
     check_callback,
-    check_penalty,
+    check_loop,
     check_progress,
-    check_step_size,
     make_progress,
 )
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-MAX_COUNT = 2**63 - 1  # of epochs and rows, in the native loop
 
 # As in functions.py: the strict layer checks at run time what its stub asks for.
 _activate: Callable[..., Array] = _core.activate
@@ -834,14 +832,10 @@ bias=True, dtype='float64')
         """
         with self._gate:
             schedule = lr if callable(lr) else None
-            step = check_step_size(lr(0) if callable(lr) else lr)
-            epochs = check_integer("fit", "epochs", epochs, 0, MAX_COUNT)
-            if batch_size is not None:
-                batch_size = check_integer("fit", "batch_size", batch_size, 1)
-            shuffle = check_flag("fit", "shuffle", shuffle)
-            tol = check_real("fit", "tol", tol)
-            if tol < 0:
-                raise ValueError(f"fit: tol must be >= 0, got {tol}")
+            step = check_positive("fit", "lr", lr(0) if callable(lr) else lr)
+            epochs, batch_size, shuffle, tol = check_loop(
+                "fit", epochs, batch_size, shuffle, tol
+            )
             check_callback(callback)
             progress = check_progress(progress)
             method = check_optimizer(optimizer)
@@ -857,8 +851,8 @@ bias=True, dtype='float64')
             # A fit without them is not to pay for them: its call is longer than a step.
             extras: dict[str, Any] = {}
             if l1 != 0 or l2 != 0:
-                extras["l1"] = check_penalty("l1", l1)
-                extras["l2"] = check_penalty("l2", l2)
+                extras["l1"] = check_not_negative("fit", "l1", l1)
+                extras["l2"] = check_not_negative("fit", "l2", l2)
             if sample_weight is not None:
                 extras["weights"] = check_weights(
                     "fit", sample_weight, rows, self.dtype
@@ -866,9 +860,7 @@ bias=True, dtype='float64')
             if dropout != 0:
                 extras["dropout"] = check_fraction("fit", "dropout", dropout)
             if clip_norm is not None:
-                extras["clip_norm"] = check_real("fit", "clip_norm", clip_norm)
-                if extras["clip_norm"] <= 0:
-                    raise ValueError(f"fit: clip_norm must be > 0, got {clip_norm}")
+                extras["clip_norm"] = check_positive("fit", "clip_norm", clip_norm)
             if schedule is not None:
                 extras["rate"] = np.array([step])
             with method:
@@ -951,7 +943,7 @@ bias=True, dtype='float64')
         self, data: object, patience: int | None, min_delta: float
     ) -> Validation | None:
         """Return what takes the loss of checked validation data."""
-        min_delta = check_penalty("min_delta", min_delta)
+        min_delta = check_not_negative("fit", "min_delta", min_delta)
         if patience is not None:
             patience = check_integer("fit", "patience", patience, 1)
         if data is None:
@@ -1023,9 +1015,7 @@ bias=True, dtype='float64')
     def _learn_any(self, x: object, t: object, lr: float) -> float:
         """Check all arguments of learn_one, and take its step by way of a fit."""
         with self._gate:
-            step = check_real("learn_one", "lr", lr)
-            if step <= 0:
-                raise ValueError(f"learn_one: lr must be > 0, got {step}")
+            step = check_positive("learn_one", "lr", lr)
             self._check_trainable("learn_one")
             plan, dtype = self._plan, self.dtype
             row = check_row("learn_one", "x", x, dtype, plan.sizes[0])

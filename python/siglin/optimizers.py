@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from siglin._arrays import Array, DType, check_choice, check_real
+from siglin._arrays import Array, DType, check_choice, check_positive, check_real
 
 
 class Optimizer:
@@ -219,9 +219,7 @@ class Adam(Optimizer):
     def __init__(
         self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
     ) -> None:
-        eps = check_real("Adam", "eps", eps)
-        if eps <= 0:
-            raise ValueError(f"Adam: eps must be > 0, got {eps}")
+        eps = check_positive("Adam", "eps", eps)
         super().__init__(
             beta1=check_fraction("Adam", "beta1", beta1),
             beta2=check_fraction("Adam", "beta2", beta2),

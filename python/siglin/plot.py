@@ -18,7 +18,7 @@ from siglin._arrays import (
     check_choice,
     check_flag,
     check_integer,
-    check_real,
+    check_positive,
 )
 from siglin.errors import ShapeError
 from siglin.functions import backward, forward
@@ -193,9 +193,7 @@ def activation(
     names = [name] if isinstance(name, str) else list(name)
     chosen = [check_choice("activation", "name", each, CURVES) for each in names]
     derivative = check_flag("activation", "derivative", derivative)
-    limit = check_real("activation", "limit", limit)
-    if limit <= 0:
-        raise ValueError(f"activation: limit must be > 0, got {limit}")
+    limit = check_positive("activation", "limit", limit)
     ax = _axes(ax)
     # An even number of points, so that the step's jump lies between two of them.
     z = np.linspace(-limit, limit, 1000)[:, None]

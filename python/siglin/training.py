@@ -12,12 +12,20 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
-from siglin._arrays import Array, check_integer, check_real
+from siglin._arrays import (
+    Array,
+    check_flag,
+    check_integer,
+    check_not_negative,
+    check_positive,
+)
 
 # Seconds between two signs of life. The native loop keeps to them, so that progress does
 # not slow it down: a bar may move often, a line scrolls.
 BAR_INTERVAL = 0.1
 LINE_INTERVAL = 1.0
+
+MAX_COUNT = 2**63 - 1  # of epochs and rows, in the native loop
 
 
 @dataclass(frozen=True)
@@ -114,20 +122,18 @@ def check_callback(callback: object) -> None:
         raise TypeError(msg)
 
 
-def check_step_size(value: object) -> float:
-    """Return a step size that descends."""
-    step = check_real("fit", "lr", value)
-    if step <= 0:
-        raise ValueError(f"fit: lr must be > 0, got {step}")
-    return step
-
-
-def check_penalty(name: str, value: object) -> float:
-    """Return the strength of a penalty."""
-    number = check_real("fit", name, value)
-    if number < 0:
-        raise ValueError(f"fit: {name} must be >= 0, got {number}")
-    return number
+def check_loop(
+    function: str, epochs: object, batch_size: object, shuffle: object, tol: object
+) -> tuple[int, int | None, bool, float]:
+    """Return what every fit's loop goes by, checked."""
+    return (
+        check_integer(function, "epochs", epochs, 0, MAX_COUNT),
+        None
+        if batch_size is None
+        else check_integer(function, "batch_size", batch_size, 1),
+        check_flag(function, "shuffle", shuffle),
+        check_not_negative(function, "tol", tol),
+    )
 
 
 # ---- progress ------------------------------------------------------------------------
@@ -380,7 +386,7 @@ class Watch:
                 return True
         goes_on = not self.out_of_patience
         if self.schedule is not None and goes_on and epoch < self.epochs:
-            self.rate[0] = check_step_size(self.schedule(epoch))
+            self.rate[0] = check_positive("fit", "lr", self.schedule(epoch))
         return self.out_of_patience
 
     def on_step(self, epoch: int, step: int, loss: float) -> None:

@@ -30,7 +30,7 @@ from sklearn.utils.validation import (
 )
 
 from siglin._arrays import Array
-from siglin.estimators._parameters import ACTIVATIONS, Parameters
+from siglin.estimators._parameters import ACTIVATIONS, FLOATS, Parameters
 from siglin.estimators._solvers import (
     Data,
     Memory,
@@ -41,8 +41,6 @@ from siglin.estimators._solvers import (
 )
 from siglin.layers import make_generator
 from siglin.training import TrainingState
-
-FLOATS = (np.float64, np.float32)
 
 
 def _has_steps(estimator: Any) -> bool:
@@ -248,6 +246,21 @@ class BaseMLP(BaseEstimator, ABC):
             self._fit_by_steps(data, fresh=fresh, incremental=incremental)
         return self
 
+    def _pair(self, X: Any, y: Any, **options: bool) -> tuple[Any, Any]:
+        """Return rows and targets as scikit-learn checks them."""
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            multi_output=True,
+            dtype=FLOATS,
+            **options,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return X, y
+
     def _data(self, X: Any, targets: Any, weights: Any, dtype: Any = None) -> Data:
         """Return rows as the native loop takes them."""
         dtype = dtype or self._parameters.vector.dtype
@@ -348,10 +361,10 @@ class BaseMLP(BaseEstimator, ABC):
                 self._random_state.shuffle(drawn)
                 order[...] = order[drawn]
 
-        called_off = False
+        stalled = called_off = False
 
         def after_epoch(loss: float, epoch: int) -> bool:
-            nonlocal called_off
+            nonlocal stalled, called_off
             self.n_iter_ = epoch
             self.loss_ = loss
             self.t_ += rows
@@ -369,7 +382,6 @@ class BaseMLP(BaseEstimator, ABC):
 
         shuffle()
         self.n_iter_ = 0
-        self._stalled = False
         try:
             finite = run_epochs(
                 self._network(parameters),
@@ -393,8 +405,7 @@ class BaseMLP(BaseEstimator, ABC):
             finite = called_off = True
         if not finite:
             self._refuse_divergence()
-        # Only the score ends early stopping: what was called off may go on.
-        ended = self._stalled or called_off
+        ended = stalled or called_off
         if self.n_iter_ == self.max_iter and not incremental and not ended:
             warnings.warn(
                 f"max_iter={self.max_iter} epochs were run, and the training has not "
@@ -402,9 +413,10 @@ class BaseMLP(BaseEstimator, ABC):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        if stops_early and (self._stalled or not incremental):
+        # Only the score ends early stopping: what was called off may go on.
+        if stops_early and (stalled or not incremental):
             parameters.vector[...] = self._best
-            self.stopped_ = self._stalled
+            self.stopped_ = stalled
 
     def _generator(self) -> Any:
         """Return what draws the units to drop; without dropout nothing is drawn."""
@@ -443,7 +455,6 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _has_stalled(self) -> bool:
         """Return whether to stop; change the step size where that comes first."""
-        self._stalled = False
         memory = self._memory
         sgd = self.solver == "sgd"
         if sgd and self.learning_rate == "invscaling":
@@ -463,7 +474,6 @@ class BaseMLP(BaseEstimator, ABC):
             return False
         if self.verbose:
             print(f"{message} Stopping.")
-        self._stalled = True
         return True
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -727,17 +737,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _validate(
         self, X: Any, y: Any, *, incremental: bool, reset: bool
     ) -> tuple[Any, Any, Any]:
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            multi_output=True,
-            dtype=FLOATS,
-            reset=reset,
-        )
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+        X, y = self._pair(X, y, reset=reset)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
@@ -1075,18 +1075,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         incremental: bool,  # noqa: ARG002
         reset: bool,
     ) -> tuple[Any, Any, Any]:
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            multi_output=True,
-            y_numeric=True,
-            dtype=FLOATS,
-            reset=reset,
-        )
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+        X, y = self._pair(X, y, reset=reset, y_numeric=True)
         if y.dtype.kind not in "biuf":
             raise ValueError(f"y must be numbers, got {y.dtype}")
         if self.loss == "poisson" and y.min() < 0:

@@ -18,11 +18,10 @@ from sklearn.utils.validation import (
 )
 
 from siglin._arrays import Array
+from siglin.estimators._parameters import FLOATS
 from siglin.functions import forward, sigmoid
 from siglin.network import Network
 from siglin.perceptron import Perceptron
-
-FLOATS = (np.float64, np.float32)
 
 
 class _Neurons(ClassifierMixin, BaseEstimator):

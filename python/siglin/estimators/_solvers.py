@@ -93,6 +93,11 @@ class Data:
         """How many there are."""
         return int(self.x.shape[0])
 
+    @property
+    def weight(self) -> float:
+        """Of all of them together."""
+        return self.rows if self.weights is None else float(self.weights.sum())
+
     def dense(self, order: Any, size: int) -> Iterator["Data"]:
         """Yield all rows in an order as dense pieces of whole batches of that size."""
         together = max(1, DENSE_ELEMENTS // (self.x.shape[1] * size)) * size
@@ -198,10 +203,10 @@ def loss_of(network: Any, params: Array, data: Data) -> float:
     pieces = data.dense(np.arange(data.rows), 1) if data.is_sparse else [data]
     total = weight = 0.0
     for piece in pieces:
-        share = piece.rows if piece.weights is None else float(piece.weights.sum())
         loss = network.loss(
             params, piece.x, piece.t, weights=piece.weights, scikit_learn=True
         )
+        share = piece.weight
         total += share * loss
         weight += share
     return total / weight if weight else 0.0
@@ -212,34 +217,29 @@ def objective(
 ) -> tuple[float, Array]:
     """Return an MLP's loss on all rows, and its gradient."""
     grads = np.empty_like(params)
-    if not data.is_sparse:
-        loss = network.loss_and_grads(
-            params,
-            grads,
-            data.x,
-            data.t,
-            weights=data.weights,
-            l2=alpha,
-            scikit_learn=True,
-        )
-        return loss, grads
-    # Each piece takes its share of the penalty too.
-    weight = data.rows if data.weights is None else float(data.weights.sum())
-    total, sums = 0.0, np.zeros_like(params)
-    for piece in data.dense(np.arange(data.rows), 1):
-        share = piece.rows if piece.weights is None else float(piece.weights.sum())
-        if share == 0:
-            continue  # weighs nothing
-        loss = network.loss_and_grads(
+
+    def loss_of_piece(piece: Data, l2: float) -> float:
+        loss: float = network.loss_and_grads(
             params,
             grads,
             piece.x,
             piece.t,
             weights=piece.weights,
-            l2=alpha * share / weight,
+            l2=l2,
             scikit_learn=True,
         )
-        total += loss * (share / weight)
+        return loss
+
+    if not data.is_sparse:
+        return loss_of_piece(data, alpha), grads
+    # Each piece takes its share of the penalty too.
+    weight = data.weight
+    total, sums = 0.0, np.zeros_like(params)
+    for piece in data.dense(np.arange(data.rows), 1):
+        share = piece.weight
+        if share == 0:
+            continue  # weighs nothing
+        total += loss_of_piece(piece, alpha * share / weight) * (share / weight)
         sums += grads * (share / weight)
     return total, sums
 
