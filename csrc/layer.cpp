@@ -45,18 +45,19 @@ MatrixView<T> rows_of(const MatrixView<T>& v, index_t begin, index_t rows) {
     return {v.data + begin * v.stride, rows, v.cols, v.stride};
 }
 
+// A block of rows that is worth handing over, in multiply-adds.
+constexpr double kLeastWork = 2e5;
+
 // The rows of a product that are made together. On one thread a block of a few hundred
 // kilobytes of results is activated while it is in L2; several threads get four blocks
 // each, if a block is worth handing over, so that one who is held up holds up little.
 template <class T>
 index_t rows_of_block(const Kernels<T>& kernels, index_t rows, double work) {
     constexpr index_t kMost = 192;  // kBlockRows of gemm.h
-    constexpr double kLeastWork = 2e5;
-    const int threads = num_threads();
-    if (threads == 1 || work < 2 * kLeastWork) {
+    if (!shares_rows(work)) {
         return rows <= kMost + kMost / 2 ? rows : kMost;
     }
-    const double most_blocks = std::min(4.0 * threads, work / kLeastWork);
+    const double most_blocks = std::min(4.0 * num_threads(), work / kLeastWork);
     const auto even = static_cast<index_t>(static_cast<double>(rows) / most_blocks) + 1;
     const index_t tiles = (even + kernels.tile_rows - 1) / kernels.tile_rows;
     return std::min({tiles * kernels.tile_rows, kMost, std::max<index_t>(rows, 1)});
@@ -163,6 +164,8 @@ class PackedOperand {
 };
 
 }  // namespace
+
+bool shares_rows(double work) { return num_threads() > 1 && work >= 2 * kLeastWork; }
 
 template <class T>
 index_t packed_size(index_t k, index_t n) {

@@ -20,6 +20,9 @@ void activate_elements(Activation activation, const T* z, T* a, index_t n);
 
 // Where w is given packed as well, that is read instead.
 
+// Whether the rows of so much work, in multiply-adds, would be shared.
+bool shares_rows(double work);
+
 // a = activation(x @ w + b), and its derivative if derivative.data is given.
 template <class T>
 void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,

@@ -510,12 +510,10 @@ void NetworkRunner<T>::parameter_gradients(const BlockArrays<T>& block,
 // the next: that many threads would share neither.
 template <class T>
 bool NetworkRunner<T>::goes_ahead(const Descent<T>& descent) const {
-    constexpr double kLeastShared = 4e5;
     const RowLayer& layer = plan_.layers[0];
     const double work =
         static_cast<double>(layer.n_in) * static_cast<double>(layer.n_out);
-    return descent.next_x != nullptr && packed_.has_rows(0) &&
-           (num_threads() == 1 || work < kLeastShared);
+    return descent.next_x != nullptr && packed_.has_rows(0) && !shares_rows(work);
 }
 
 // The whole step, backwards: a layer's weights are read for the layer below and
@@ -721,45 +719,73 @@ NeuronDescentResult NetworkRunner<T>::descend_neuron(T* params, index_t rows, T 
 }
 
 template <class T>
+typename NetworkRunner<T>::Path NetworkRunner<T>::path_of(const T* grads,
+                                                          const Batch<T>& batch) const {
+    if (grads == nullptr || !batch.is_plain()) {
+        return Path::blocks;
+    }
+    if (batch.rows == 1 && small_) {
+        return Path::row;
+    }
+    if (prepared_ && plan_.is_neuron_by_columns(batch.rows)) {
+        return Path::neuron_by_columns;
+    }
+    if (plan_.is_neuron_by_rows(sizeof(T))) {
+        return Path::neuron_by_rows;
+    }
+    return plan_.is_narrow(batch.rows) ? Path::narrow : Path::blocks;
+}
+
+template <class T>
 double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
                               const Progress& progress, Descent<T>* descent) {
-    const auto& kernels = kernel_table().kernels<T>();
-    const bool plain = grads != nullptr && batch.is_plain();
-    const bool reads_params =
-        plain && ((batch.rows == 1 && small_) || plan_.is_narrow(batch.rows));
-    if (reads_params && descent != nullptr) {
+    const Path path = path_of(grads, batch);
+    if (path != Path::blocks && descent != nullptr) {
         settle(descent->params);  // old after a batch of so many rows that it descends
     }
-    if (batch.rows == 1 && plain && small_) {
-        const index_t row = batch.order == nullptr ? 0 : batch.order[0];
-        progress(multiply_adds_per_row_);
-        T* scratch = space_.data() == nullptr ? thread_arrays().a[0] : arrays_.a[0];
-        return kernels.row_loss_gradient(
-            {plan_.layers.data(), static_cast<index_t>(plan_.layers.size()), plan_.loss,
-             params, grads, batch.x.data + row * batch.x.stride,
-             batch.t.data + row * batch.t.stride, scratch});
+    const auto rows = static_cast<double>(batch.rows);
+    switch (path) {
+        case Path::row:
+            progress(multiply_adds_per_row_);
+            return row_loss(params, grads, batch);
+        case Path::neuron_by_columns:
+            progress(rows * multiply_adds_per_row_);
+            return prepared_neuron_loss(params, grads, batch.rows) / rows;
+        case Path::neuron_by_rows:
+            return sum_of_blocks(
+                       batch.rows, plan_.neuron_range(), grads, progress,
+                       [&](index_t begin, index_t count, T* sums, bool accumulate) {
+                           return neuron_range_loss(params, sums, batch, begin, count,
+                                                    accumulate);
+                       }) /
+                   rows;
+        case Path::narrow:
+            return sum_of_blocks(batch.rows, narrow_block_, grads, progress,
+                                 [&](index_t begin, index_t, T* sums, bool accumulate) {
+                                     return narrow_block_loss(params, sums, batch,
+                                                              begin, accumulate);
+                                 }) /
+                   rows;
+        case Path::blocks:
+            break;
     }
-    if (plain && prepared_ && plan_.is_neuron_by_columns(batch.rows)) {
-        progress(static_cast<double>(batch.rows) * multiply_adds_per_row_);
-        return prepared_neuron_loss(params, grads, batch.rows) /
-               static_cast<double>(batch.rows);
-    }
-    if (plain && plan_.is_neuron_by_rows(sizeof(T))) {
-        const double total = sum_of_blocks(
-            batch.rows, plan_.neuron_range(), grads, progress,
-            [&](index_t begin, index_t rows, T* sums, bool accumulate) {
-                return neuron_range_loss(params, sums, batch, begin, rows, accumulate);
-            });
-        return total / static_cast<double>(batch.rows);
-    }
-    if (plain && plan_.is_narrow(batch.rows)) {
-        const double total = sum_of_blocks(
-            batch.rows, narrow_block_, grads, progress,
-            [&](index_t begin, index_t, T* sums, bool accumulate) {
-                return narrow_block_loss(params, sums, batch, begin, accumulate);
-            });
-        return total / static_cast<double>(batch.rows);
-    }
+    return blocks_loss(params, grads, batch, progress, descent);
+}
+
+template <class T>
+double NetworkRunner<T>::row_loss(const T* params, T* grads,
+                                  const Batch<T>& batch) const {
+    const index_t row = batch.order == nullptr ? 0 : batch.order[0];
+    T* scratch = space_.data() == nullptr ? thread_arrays().a[0] : arrays_.a[0];
+    return kernel_table().kernels<T>().row_loss_gradient(
+        {plan_.layers.data(), static_cast<index_t>(plan_.layers.size()), plan_.loss,
+         params, grads, first_row(batch), batch.t.data + row * batch.t.stride,
+         scratch});
+}
+
+template <class T>
+double NetworkRunner<T>::blocks_loss(const T* params, T* grads, const Batch<T>& batch,
+                                     const Progress& progress, Descent<T>* descent) {
     const double weight = batch.weight();
     const T scale = weight == 0 ? T(0) : T(1) / static_cast<T>(weight);
     double total = 0;

@@ -139,6 +139,12 @@ class NetworkRunner {
     }
 
   private:
+    // How a batch's loss is found; all but `blocks` read params for the weights.
+    enum class Path : int { row, neuron_by_columns, neuron_by_rows, narrow, blocks };
+    Path path_of(const T* grads, const Batch<T>& batch) const;
+    double row_loss(const T* params, T* grads, const Batch<T>& batch) const;
+    double blocks_loss(const T* params, T* grads, const Batch<T>& batch,
+                       const Progress& progress, Descent<T>* descent);
     static const T* first_row(const Batch<T>& batch);
     bool goes_ahead(const Descent<T>& descent) const;
     const T* bias(const T* params, std::size_t l) const;
