@@ -537,7 +537,7 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
     NetworkRunner<T> runner(plan, batch_rows);
     Buffer<T> grads(plan.n_params);
     Buffer<index_t> order(shuffles || ordered ? rows : 0);
-    const index_t* given = shuffles ? order.data() : subset.rows;
+    const index_t* given = shuffles || ordered ? order.data() : subset.rows;
     Stepper<T> stepper(plan, params, grads.data(), moments, options,
                        objective.scikit_learn);
     const auto heed_hooks = [&] {
@@ -577,7 +577,6 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
             check_lr(*extras.lr, static_cast<double>(std::numeric_limits<T>::max()));
             stepper.set_lr(*extras.lr);
         }
-        const index_t* const row_order = ordered ? order.data() : given;
         for (index_t begin = 0; !loop.stopped && begin < rows; begin += batch_rows) {
             Batch<T> batch = {x, t, nullptr, std::min(batch_rows, rows - begin)};
             batch.weights = extras.weights;
@@ -585,8 +584,8 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
                 batch.dropout = extras.dropout;
                 batch.seed = Generator(generator).next();
             }
-            if (row_order != nullptr) {
-                batch.order = row_order + begin;
+            if (given != nullptr) {
+                batch.order = given + begin;
             } else {
                 batch.x.data += begin * x.stride;
                 batch.t.data += begin * t.stride;
