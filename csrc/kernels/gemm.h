@@ -597,18 +597,25 @@ void step_and_forward(const StepAndForwardArgs<T>& args, index_t j, bool has_tai
     }
 }
 
+// The same for `vecs` of them, at most kMost.
+template <class T, int kMost>
+void step_and_forward(const StepAndForwardArgs<T>& args, index_t j, index_t vecs,
+                      bool has_tail) {
+    if (vecs == kMost) {
+        step_and_forward<T, kMost>(args, j, has_tail);
+    } else if constexpr (kMost > 1) {
+        step_and_forward<T, kMost - 1>(args, j, vecs, has_tail);
+    }
+}
+
 template <class T>
 void step_and_forward(const StepAndForwardArgs<T>& args) {
     constexpr int kMostVecs = kVecBytes == 64 ? 8 : 4;  // of two kinds in registers
     constexpr int L = kLanes<T>;
-    static constexpr void (*of_vecs[])(const StepAndForwardArgs<T>&, index_t, bool) = {
-        step_and_forward<T, 1>, step_and_forward<T, 2>, step_and_forward<T, 3>,
-        step_and_forward<T, 4>, step_and_forward<T, 5>, step_and_forward<T, 6>,
-        step_and_forward<T, 7>, step_and_forward<T, 8>};
     for (index_t j = 0; j < args.n_out; j += kMostVecs * L) {
         const index_t left = args.n_out - j;
         const index_t cols = left < kMostVecs * L ? left : kMostVecs * L;
-        of_vecs[(cols + L - 1) / L - 1](args, j, cols % L != 0);
+        step_and_forward<T, kMostVecs>(args, j, (cols + L - 1) / L, cols % L != 0);
     }
 }
 

@@ -11,35 +11,49 @@ namespace {
 // and goes out as dz = scale * dloss/dz if want_gradient, else with nothing of use.
 // Each returns the sum of the loss over n outputs, in the order of the vector lanes.
 
-// max(z, 0) - t z + log(1 + exp(-|z|)), which is -t log(a) - (1 - t) log(1 - a)
-// computed from the logit; dz = scale * (a - t).
 template <class T>
 struct LossParts {
     Vec<T> loss;
     Vec<T> dz;
 };
 
-template <class T>
-SIGLIN_INLINE LossParts<T> bce_parts(Vec<T> z, Vec<T> t, T scale) {
-    const Vec<T> zero = {};
-    const SigmoidParts<T> parts = sigmoid_parts<T>(z);
-    const Vec<T> ramp = select<T>(z > zero, z, zero);
-    return {fma(-t, z, ramp) + log1p_unit<T>(parts.exp),
-            broadcast(scale) * (parts.value(z) - t)};
-}
-
-template <class T>
-SIGLIN_INLINE double bce_row(T* z, const T* t, index_t n, T scale, bool want_gradient) {
+// The sum of the losses that parts_of(z, t) gives.
+template <class T, class PartsOf>
+SIGLIN_INLINE double parts_row(T* z, const T* t, index_t n, bool want_gradient,
+                               PartsOf parts_of) {
     Vec<T> total = {};
     for_each_block<T>(n, [&](index_t i, auto lanes) {
-        const LossParts<T> parts =
-            bce_parts<T>(load(z + i, lanes), load(t + i, lanes), scale);
+        const LossParts<T> parts = parts_of(load(z + i, lanes), load(t + i, lanes));
         total += keep<T>(parts.loss, lanes);
         if (want_gradient) {
             store(z + i, parts.dz, lanes);
         }
     });
     return static_cast<double>(sum<T>(total));
+}
+
+// max(z, 0) - t z + log(1 + exp(-|z|)), which is -t log(a) - (1 - t) log(1 - a)
+// computed from the logit. exp: exp(-|z|).
+template <class T>
+SIGLIN_INLINE Vec<T> bce_loss(Vec<T> z, Vec<T> t, Vec<T> exp) {
+    const Vec<T> zero = {};
+    const Vec<T> ramp = select<T>(z > zero, z, zero);
+    return fma(-t, z, ramp) + log1p_unit<T>(exp);
+}
+
+// dz = scale * (a - t).
+template <class T>
+SIGLIN_INLINE LossParts<T> bce_parts(Vec<T> z, Vec<T> t, T scale) {
+    const SigmoidParts<T> parts = sigmoid_parts<T>(z);
+    return {bce_loss<T>(z, t, parts.exp), broadcast(scale) * (parts.value(z) - t)};
+}
+
+template <class T>
+SIGLIN_INLINE double bce_row(T* z, const T* t, index_t n, T scale, bool want_gradient) {
+    return parts_row<T>(z, t, n, want_gradient,
+                        [scale](Vec<T> zi, Vec<T> ti) SIGLIN_LAMBDA_INLINE {
+                            return bce_parts<T>(zi, ti, scale);
+                        });
 }
 
 // (a - t)^2 / 2; dz = scale * (a - t) * derivative.
@@ -134,20 +148,15 @@ double t_log_t(T t) {
 template <class T>
 SIGLIN_INLINE double poisson_row(T* z, const T* t, index_t n, T scale,
                                  bool want_gradient) {
-    Vec<T> total = {};
-    for_each_block<T>(n, [&](index_t i, auto lanes) {
-        const LossParts<T> parts =
-            poisson_parts<T>(load(z + i, lanes), load(t + i, lanes), scale);
-        total += keep<T>(parts.loss, lanes);
-        if (want_gradient) {
-            store(z + i, parts.dz, lanes);
-        }
-    });
+    const double of_outputs = parts_row<T>(
+        z, t, n, want_gradient, [scale](Vec<T> zi, Vec<T> ti) SIGLIN_LAMBDA_INLINE {
+            return poisson_parts<T>(zi, ti, scale);
+        });
     double of_targets = 0;
     for (index_t i = 0; i < n; ++i) {
         of_targets += t_log_t(t[i]);
     }
-    return static_cast<double>(sum<T>(total)) + of_targets;
+    return of_outputs + of_targets;
 }
 
 // z becomes exp(z), the outputs of a poisson network.

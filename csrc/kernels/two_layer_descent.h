@@ -19,7 +19,6 @@ template <class T>
 void losses_from_outputs(const DescentArgs<T>& args, index_t n_out, T* outputs) {
     const index_t n = args.steps * n_out;
     if (args.loss == Loss::bce) {
-        const Vec<T> zero = {};
         for (index_t s = 0; s < args.steps; ++s) {
             const index_t row = args.order == nullptr ? s : args.order[s];
             for (index_t j = 0; j < n_out; ++j) {
@@ -29,9 +28,8 @@ void losses_from_outputs(const DescentArgs<T>& args, index_t n_out, T* outputs) 
         for_each_block<T>(n, [&](index_t i, auto lanes) {
             const Vec<T> z = load(outputs + i, lanes);
             const Vec<T> t = load(outputs + n + i, lanes);
-            const Vec<T> ramp = select<T>(z > zero, z, zero);
             const Vec<T> exp = exp_negative<T>(magnitude<T>(z));
-            store(outputs + i, fma(-t, z, ramp) + log1p_unit<T>(exp), lanes);
+            store(outputs + i, bce_loss<T>(z, t, exp), lanes);
         });
     } else {
         for_each_block<T>(n, [&](index_t i, auto lanes) {
