@@ -197,11 +197,7 @@ class Network {
             out.owner = py::reinterpret_borrow<py::object>(out_);
         }
         static PyObject* const quiet = PyUnicode_InternFromString("quiet");
-        const auto params_ =
-            py::reinterpret_steal<py::object>(PyObject_GetAttr(gate.ptr(), quiet));
-        if (!params_) {
-            throw py::error_already_set();
-        }
+        const py::object params_ = py::getattr(gate, quiet);
         Argument params = {"predict", "params", nullptr, dtype_};
         if (!ours(params_, params) || !is_vector(params, plan_.n_params) ||
             extents_touch(out, params)) {
@@ -235,13 +231,8 @@ class Network {
         }
         static PyObject* const quiet = PyUnicode_InternFromString("quiet");
         static PyObject* const readers = PyUnicode_InternFromString("readers");
-        const auto params_ =
-            py::reinterpret_steal<py::object>(PyObject_GetAttr(gate.ptr(), quiet));
-        const auto readers_ =
-            py::reinterpret_steal<py::object>(PyObject_GetAttr(gate.ptr(), readers));
-        if (!params_ || !readers_) {
-            throw py::error_already_set();
-        }
+        const py::object params_ = py::getattr(gate, quiet);
+        const py::object readers_ = py::getattr(gate, readers);
         Argument params = {"learn_one", "params", nullptr, dtype_};
         if (!PyDict_Check(readers_.ptr()) || PyDict_GET_SIZE(readers_.ptr()) != 0 ||
             !ours(params_, params) || !is_vector(params, plan_.n_params) ||
