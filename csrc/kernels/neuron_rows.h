@@ -18,16 +18,21 @@ namespace {
 inline constexpr index_t kNeuronBlock = 32;
 // Rows whose products are computed together: eight accumulators on AVX2.
 inline constexpr int kDotRows = 4;
+// How far ahead of its block a row is asked for, into L2 alone: prefetched into L1 it
+// takes a place among the few misses that a core waits for, and x comes slower than
+// without (1,000,000 rows of 32, float32, Zen 4, ms a step: 6.2 without, 5.1 into L2,
+// 7.0 and more into L1; from 16 to 64 kB ahead all the same).
+inline constexpr index_t kBytesAhead = 32 * 1024;
 
-// z[r] = start + x[r] . w
+// The lanes of x[r] . w, still to be summed.
 template <class T, int kRows>
-SIGLIN_INLINE void row_products(const T* const* x, const T* w, index_t n_in, T start,
-                                T* z) {
+SIGLIN_INLINE void product_lanes(const T* const* x, const T* w, index_t n_in,
+                                 Vec<T>* products) {
     constexpr int kVecs = static_cast<int>(kNeuronLanes<T>) / kLanes<T>;
     constexpr int L = kLanes<T>;
     Vec<T> acc[kRows][kVecs];
     const Vec<T> zero = {};
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
         for (int v = 0; v < kVecs; ++v) {
@@ -39,7 +44,7 @@ SIGLIN_INLINE void row_products(const T* const* x, const T* w, index_t n_in, T s
 #pragma GCC unroll 4
         for (int v = 0; v < kVecs; ++v) {
             const Vec<T> weight = load(w + i + v * L);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int r = 0; r < kRows; ++r) {
                 acc[r][v] = fma(load(x[r] + i + v * L), weight, acc[r][v]);
             }
@@ -51,27 +56,53 @@ SIGLIN_INLINE void row_products(const T* const* x, const T* w, index_t n_in, T s
         if (left > 0) {
             const auto lanes = first_lanes<T>(left < L ? left : L);
             const Vec<T> weight = load(w + i + v * L, lanes);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int r = 0; r < kRows; ++r) {
                 acc[r][v] = fma(load(x[r] + i + v * L, lanes), weight, acc[r][v]);
             }
         }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-        Wide<T> lanes;
 #pragma GCC unroll 4
-        for (int v = 0; v < kVecs; ++v) {
-            lanes.v[v] = acc[r][v];
+        for (int width = kVecs / 2; width > 0; width /= 2) {
+#pragma GCC unroll 4
+            for (int v = 0; v < width; ++v) {
+                acc[r][v] = acc[r][v] + acc[r][v + width];
+            }
         }
-        z[r] = start + sum(lanes);
+        products[r] = acc[r][0];
     }
 }
 
-// dw += dz[r] * x[r], kVecs vectors of it from x[.] + i on; the last with `lanes`.
+// z[r] = start + x[r] . w of `rows` rows: a vector of them at a time, whose sums fill
+// its lanes, then one by one.
+template <class T>
+SIGLIN_INLINE void row_products(const T* const* x, const T* w, index_t n_in, T start,
+                                T* z, index_t rows) {
+    constexpr int L = kLanes<T>;
+    constexpr int kTogether = L < kDotRows ? L : kDotRows;
+    index_t r = 0;
+    for (; r + L <= rows; r += L) {
+        Vec<T> products[L];
+#pragma GCC unroll 4
+        for (int i = 0; i < L; i += kTogether) {
+            product_lanes<T, kTogether>(x + r + i, w, n_in, products + i);
+        }
+        store(z + r, broadcast(start) + sums<T>(products));
+    }
+    for (; r < rows; ++r) {
+        Vec<T> product[1];
+        product_lanes<T, 1>(x + r, w, n_in, product);
+        z[r] = start + sum<T>(product[0]);
+    }
+}
+
+// dw += dz[r] * x[r], kVecs vectors of it from x[.] + i on; the last with `lanes`. What
+// lies `next` after x[r] is asked for meanwhile.
 template <class T, int kVecs, class Lanes>
-SIGLIN_INLINE void add_gradients(const T* const* x, const T* dz, index_t rows,
-                                 index_t i, Lanes lanes, T* dw) {
+SIGLIN_INLINE void add_gradients(const T* const* x, index_t next, const T* dz,
+                                 index_t rows, index_t i, Lanes lanes, T* dw) {
     constexpr int L = kLanes<T>;
     const auto load_vec = [&](const T* p, int v) SIGLIN_LAMBDA_INLINE {
         Vec<T> result;
@@ -92,6 +123,11 @@ SIGLIN_INLINE void add_gradients(const T* const* x, const T* dz, index_t rows,
     for (index_t r = 0; r + 2 <= rows; r += 2) {
         const Vec<T> first = broadcast(dz[r]);
         const Vec<T> second = broadcast(dz[r + 1]);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVecs; v += 64 / kVecBytes) {
+            __builtin_prefetch(x[r] + next + i + v * L, 0, 2);
+            __builtin_prefetch(x[r + 1] + next + i + v * L, 0, 2);
+        }
 #pragma GCC unroll 4
         for (int v = 0; v < kVecs; ++v) {
             even[v] = fma(load_vec(x[r] + i, v), first, even[v]);
@@ -117,6 +153,26 @@ SIGLIN_INLINE void add_gradients(const T* const* x, const T* dz, index_t rows,
     }
 }
 
+// kBytesAhead in rows, at least a block.
+template <class T>
+SIGLIN_INLINE index_t rows_ahead(const MatrixView<const T>& x) {
+    const index_t row_bytes = x.cols * static_cast<index_t>(sizeof(T));
+    const index_t rows = kBytesAhead / row_bytes;
+    return rows > kNeuronBlock ? rows : kNeuronBlock;
+}
+
+// The rows of a block from i on that have an order of their own.
+template <class T>
+void prefetch_rows(const NeuronRowsArgs<T>& args, index_t i) {
+    constexpr index_t kLine = 64 / sizeof(T);
+    for (const index_t end = i + kNeuronBlock; i < end && i < args.x.rows; ++i) {
+        const T* x = args.x.data + args.order[i] * args.x.stride;
+        for (index_t j = 0; j < args.x.cols; j += kLine) {
+            __builtin_prefetch(x + j, 0, 2);
+        }
+    }
+}
+
 // The contract is NeuronRowsArgs'.
 template <class T>
 double neuron_rows_gradient(const NeuronRowsArgs<T>& args) {
@@ -137,6 +193,8 @@ double neuron_rows_gradient(const NeuronRowsArgs<T>& args) {
     }
     const T start = args.b == nullptr ? T(0) : *args.b;
     const T* x[kNeuronBlock];
+    const index_t ahead = rows_ahead(args.x);
+    const index_t next = args.order == nullptr ? ahead * args.x.stride : 0;
     T z[kNeuronBlock];
     T e[kNeuronBlock];
     T scale[kNeuronBlock];
@@ -153,17 +211,14 @@ double neuron_rows_gradient(const NeuronRowsArgs<T>& args) {
             x[r] = args.x.data + row * args.x.stride;
             t[r] = args.t.data[row * args.t.stride];
         }
-        index_t r = 0;
-        for (; r + kDotRows <= rows; r += kDotRows) {
-            row_products<T, kDotRows>(x + r, args.w, n_in, start, z + r);
+        if (args.order != nullptr) {
+            prefetch_rows(args, begin + ahead);
         }
-        for (; r < rows; ++r) {
-            row_products<T, 1>(x + r, args.w, n_in, start, z + r);
-        }
+        row_products(x, args.w, n_in, start, z, rows);
         const index_t count =
             (rows + kNeuronLanes<T> - 1) / kNeuronLanes<T> * kNeuronLanes<T>;
         neuron_exp(z, e, scale, count);
-        r = 0;
+        index_t r = 0;
         for (; r + kNeuronLanes<T> <= rows; r += kNeuronLanes<T>) {
 #pragma GCC unroll 4
             for (int v = 0; v < kVecs; ++v) {
@@ -182,13 +237,16 @@ double neuron_rows_gradient(const NeuronRowsArgs<T>& args) {
         }
         index_t i = 0;
         for (; i + 4 * L <= n_in; i += 4 * L) {
-            add_gradients<T, 4>(x, z, rows, i, AllLanes{}, args.dw);
+            add_gradients<T, 4>(x, next, z, rows, i, AllLanes{}, args.dw);
+        }
+        for (; i + 2 * L <= n_in; i += 2 * L) {
+            add_gradients<T, 2>(x, next, z, rows, i, AllLanes{}, args.dw);
         }
         for (; i + L <= n_in; i += L) {
-            add_gradients<T, 1>(x, z, rows, i, AllLanes{}, args.dw);
+            add_gradients<T, 1>(x, next, z, rows, i, AllLanes{}, args.dw);
         }
         if (i < n_in) {
-            add_gradients<T, 1>(x, z, rows, i, first_lanes<T>(n_in - i), args.dw);
+            add_gradients<T, 1>(x, next, z, rows, i, first_lanes<T>(n_in - i), args.dw);
         }
         if ((begin + kNeuronBlock) % kProductRows == 0) {
             logarithms += log_of_products(product);
