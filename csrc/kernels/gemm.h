@@ -131,27 +131,55 @@ void tile(const TileArgs<T>& args) {
             acc[i][v] = start;
         }
     }
+    const auto add_step = [&](const T* a, index_t a_row, const T* b)
+                              SIGLIN_LAMBDA_INLINE {
+                                  Vec<T> bv[kVecs];
+#pragma GCC unroll 16
+                                  for (int v = 0; v < kVecs; ++v) {
+                                      bv[v] = load_vec(b, v);
+                                  }
+#pragma GCC unroll 16
+                                  for (int i = 0; i < kRows; ++i) {
+                                      const Vec<T> ai = broadcast(a[i * a_row]);
+#pragma GCC unroll 16
+                                      for (int v = 0; v < kVecs; ++v) {
+                                          acc[i][v] = fma(ai, bv[v], acc[i][v]);
+                                      }
+                                  }
+                              };
     const T* a = args.a;
     const T* b = args.b;
-    const index_t a_row = args.a_row;
-    const index_t a_step = args.a_step;
-    const index_t b_step = args.b_step;
-    for (index_t p = args.k; p > 0; --p) {
-        Vec<T> bv[kVecs];
+    index_t left = args.k;
+    if constexpr (kRows == kTileRows && kVecs == kTileVecs && !kMasked) {
+        if (args.a_row == 1 && args.a_step == kTileRows &&
+            args.b_step == kTileCols<T>) {
+            // Both packed: distances that the compiler knows cost no registers and no
+            // additions, and a lies in L2, b in L2 or L3 (1024-cubes on an Intel Xeon
+            // with AVX-512, float32 and float64: 164 and 74 GFLOP/s without, 182 and 87
+            // with; of no account on Zen 4, whose products wait for the multiplier).
+            constexpr index_t kLine = 64 / sizeof(T);
+            constexpr index_t kAheadA = 16 * kTileRows;
+            constexpr index_t kAheadB = 8 * kTileCols<T>;
+            for (; left >= 2; left -= 2) {
 #pragma GCC unroll 16
-        for (int v = 0; v < kVecs; ++v) {
-            bv[v] = load_vec(b, v);
-        }
+                for (index_t at = 0; at < 2 * kTileRows; at += kLine) {
+                    __builtin_prefetch(a + kAheadA + at);
+                }
 #pragma GCC unroll 16
-        for (int i = 0; i < kRows; ++i) {
-            const Vec<T> ai = broadcast(a[i * a_row]);
-#pragma GCC unroll 16
-            for (int v = 0; v < kVecs; ++v) {
-                acc[i][v] = fma(ai, bv[v], acc[i][v]);
+                for (index_t at = 0; at < 2 * kTileCols<T>; at += kLine) {
+                    __builtin_prefetch(b + kAheadB + at);
+                }
+                add_step(a, 1, b);
+                add_step(a + kTileRows, 1, b + kTileCols<T>);
+                a += 2 * kTileRows;
+                b += 2 * kTileCols<T>;
             }
         }
-        a += a_step;
-        b += b_step;
+    }
+    for (; left > 0; --left) {
+        add_step(a, args.a_row, b);
+        a += args.a_step;
+        b += args.b_step;
     }
     const auto for_each_vec = [&](auto visit) SIGLIN_LAMBDA_INLINE {
 #pragma GCC unroll 16
@@ -743,8 +771,12 @@ void unpack_panels(const UnpackArgs<T>& args) {
         for (index_t j = 0; j < n; j += W) {
             const index_t cols = n - j < W ? n - j : W;
             for (index_t i = depth_begin(args.n_in, d); i < end; ++i, from += W) {
-                __builtin_memcpy(args.w + i * n + j, from,
-                                 static_cast<std::size_t>(cols) * sizeof(T));
+                T* to = args.w + i * n + j;
+                // (A copy of so many bytes as cols says is slow to start.)
+                for_each_block<T>(cols,
+                                  [&](index_t q, auto lanes) SIGLIN_LAMBDA_INLINE {
+                                      store(to + q, load(from + q, lanes), lanes);
+                                  });
             }
         }
     }
