@@ -369,5 +369,23 @@ SIGLIN_INLINE Vec<T> log1p_unit(Vec<T> e) {
     return fma(twice * v, polynomial<T>(v, LogConstants<T>::kTail), twice);
 }
 
+// log(x) for finite x >= 1: x = 2^n (1 + e), 0 <= e < 1. Error: at most 2 ulp; NaN ->
+// NaN.
+template <class T>
+SIGLIN_INLINE Vec<T> log_from_one(Vec<T> x) {
+    using C = ExpConstants<T>;
+    const UnsignedVec<T> all = unsigned_bits<T>(x);
+    const UnsignedVec<T> exponent = all >> kMantissaBits<T>;
+    const UnsignedVec<T> one = unsigned_bits<T>(broadcast(T(1)));
+    const Vec<T> m = from_bits<T>(all - (exponent << kMantissaBits<T>)+one);
+    // The number n in the lowest bits of kRound
+    const UnsignedVec<T> place =
+        unsigned_bits<T>(broadcast(C::kRound)) + exponent - kExponentBias<T>;
+    const Vec<T> n = from_bits<T>(place) - broadcast(C::kRound);
+    const Vec<T> part =
+        fma(n, broadcast(C::kLn2Low), log1p_unit<T>(m - broadcast(T(1))));
+    return fma(n, broadcast(C::kLn2High), part) + (x - x);
+}
+
 }  // namespace
 }  // namespace siglin::SIGLIN_TARGET

@@ -3,6 +3,7 @@
 
 #include "../kernel_table.h"
 #include "activation.h"
+#include "cross_entropy.h"
 
 namespace siglin::SIGLIN_TARGET {
 namespace {
@@ -75,52 +76,6 @@ SIGLIN_INLINE double squared_error_row(T* a, const T* derivative, const T* t, in
     return 0.5 * static_cast<double>(sum<T>(total));
 }
 
-template <class T>
-SIGLIN_INLINE T highest(const T* z, index_t n) {
-    T max = z[0];
-    for (index_t i = 1; i < n; ++i) {
-        max = z[i] > max ? z[i] : max;
-    }
-    return max;
-}
-
-// z = exp(z - max) / sum; returns log(sum).
-template <class T>
-SIGLIN_INLINE double softmax_row(T* z, index_t n, T max) {
-    Vec<T> total = {};
-    for_each_block<T>(n, [&](index_t i, auto lanes) {
-        const Vec<T> e = exp_negative<T>(broadcast(max) - load(z + i, lanes));
-        total += keep<T>(e, lanes);
-        store(z + i, e, lanes);
-    });
-    const T denominator = sum<T>(total);
-    for_each_block<T>(n, [&](index_t i, auto lanes) {
-        store(z + i, load(z + i, lanes) / broadcast(denominator), lanes);
-    });
-    return __builtin_log(static_cast<double>(denominator));
-}
-
-// -t log softmax(z); dz = scale * (softmax(z) sum(t) - t).
-template <class T>
-SIGLIN_INLINE double cross_entropy_row(T* z, const T* t, index_t n, T scale) {
-    const T max = highest(z, n);
-    double below_max = 0;
-    double mass = 0;
-    for (index_t i = 0; i < n; ++i) {
-        const double share = static_cast<double>(t[i]);
-        mass += share;
-        if (share != 0) {  // 0 times -inf is no loss
-            below_max += share * (static_cast<double>(max) - static_cast<double>(z[i]));
-        }
-    }
-    const double log_sum = softmax_row<T>(z, n, max);
-    for_each_block<T>(n, [&](index_t i, auto lanes) {
-        const Vec<T> p = load(z + i, lanes) * broadcast(static_cast<T>(mass));
-        store(z + i, broadcast(scale) * (p - load(t + i, lanes)), lanes);
-    });
-    return mass * log_sum + below_max;
-}
-
 // exp(z) for any z. Beyond the range of normal exp(-z) it has fewer digits.
 template <class T>
 SIGLIN_INLINE Vec<T> exp_any(Vec<T> z) {
@@ -183,9 +138,10 @@ double loss_gradient(const LossArgs<T>& args) {
             break;
     }
     double total = 0;
-    for (index_t i = 0; i < n; i += args.cols) {
-        total += cross_entropy_row<T>(args.z + i, args.t + i, args.cols, args.scale);
-    }
+    for_each_cross_entropy<T>(
+        args.z, args.t, args.rows, args.cols,
+        [&](index_t, auto) { return broadcast(args.scale); },
+        [&](index_t, double loss) { total += loss; });
     return total;
 }
 

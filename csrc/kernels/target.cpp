@@ -4,6 +4,7 @@
 // CPU.
 #include "../kernel_table.h"
 #include "activation.h"
+#include "cross_entropy.h"
 #include "descent.h"
 #include "gemm.h"
 #include "layer.h"

@@ -92,15 +92,18 @@ double weighted_loss_gradient(const WeightedLossArgs<T>& given) {
     const index_t cols = args.cols;
     double total = 0;
     if (args.loss == Loss::cross_entropy) {
-        for (index_t r = 0; r < args.rows; ++r) {
-            const T w = weight_of(r);
-            double loss = cross_entropy_row<T>(args.z + r * cols, args.t + r * cols,
-                                               cols, args.scale * w);
-            const auto least = static_cast<double>(limits.least);
-            const auto most = static_cast<double>(limits.most);
-            loss = loss < least ? least : loss > most ? most : loss;
-            total += static_cast<double>(w) * loss;
-        }
+        const auto least = static_cast<double>(limits.least);
+        const auto most = static_cast<double>(limits.most);
+        for_each_cross_entropy<T>(
+            args.z, args.t, args.rows, cols,
+            [&](index_t row, auto lanes) SIGLIN_LAMBDA_INLINE {
+                const Vec<T> scale = broadcast(args.scale);
+                return weights == nullptr ? scale : scale * load(weights + row, lanes);
+            },
+            [&](index_t row, double loss) {
+                loss = loss < least ? least : loss > most ? most : loss;
+                total += static_cast<double>(weight_of(row)) * loss;
+            });
         return total;
     }
     if (weights == nullptr) {
