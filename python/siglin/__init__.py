@@ -35,6 +35,7 @@ from siglin.errors import (
     DivergenceError,
     DTypeError,
     ModelFormatError,
+    SaturationWarning,
     ShapeError,
     SiglinError,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "Network",
     "Neuron",
     "Perceptron",
+    "SaturationWarning",
     "ShapeError",
     "SiglinError",
     "backward",

@@ -1,4 +1,6 @@
-"""The exceptions siglin raises; each is also the built-in kind NumPy users expect.
+"""The exceptions siglin raises, and its warning.
+
+Each exception is also the built-in kind NumPy users expect.
 
 A wrong value is a plain ``ValueError``, a wrong kind of argument a plain ``TypeError``.
 """
@@ -7,6 +9,7 @@ __all__ = [
     "DTypeError",
     "DivergenceError",
     "ModelFormatError",
+    "SaturationWarning",
     "ShapeError",
     "SiglinError",
 ]
@@ -33,3 +36,7 @@ class DivergenceError(SiglinError, FloatingPointError):
 
     The network keeps its last finite parameters.
     """
+
+
+class SaturationWarning(UserWarning):
+    """A fit ended with a hidden layer whose units can no longer learn."""

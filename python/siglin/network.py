@@ -46,6 +46,7 @@ from siglin.layers import (
     make_generator,
 )
 from siglin.optimizers import Optimizer, check_fraction, check_optimizer
+from siglin.saturation import LEAST_WORK, check_saturation
 from siglin.training import (
     Callback,
     Gate,
@@ -812,6 +813,13 @@ bias=True, dtype='float64')
         KeyboardInterrupt
             On Ctrl-C. The network keeps the parameters of the last whole step.
 
+        Warns
+        -----
+        SaturationWarning
+            If, after some milliseconds of training, the network is hardly better than a
+            constant answer and a hidden layer's units, half of the sigmoids or tanhs or
+            all of the relus, are flat on every row of a sample.
+
         Notes
         -----
         Nothing is changed before all arguments are checked. The loop is native and runs
@@ -926,9 +934,13 @@ bias=True, dtype='float64')
                 f"help (lr is {step_size})"
             )
             raise DivergenceError(msg)
+        if validation is not None:
+            validation.restore()
+        work = float(self.n_params) * len(data[0]) * epochs
+        if work >= LEAST_WORK and len(self.layers) > 1:
+            check_saturation(self.layers, self.loss_name, float(losses[-1]), *data)
         if validation is None:
             return History(losses, epochs, steps, seconds, reason)  # type: ignore[arg-type]
-        validation.restore()
         return History(
             losses,  # type: ignore[arg-type]
             epochs,
