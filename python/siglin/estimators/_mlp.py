@@ -11,9 +11,8 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import r2_score
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
@@ -30,6 +29,7 @@ from sklearn.utils.validation import (
 )
 
 from siglin._arrays import Array
+from siglin.estimators._labels import Labels
 from siglin.estimators._parameters import ACTIVATIONS, FLOATS, Parameters
 from siglin.estimators._solvers import (
     Data,
@@ -92,6 +92,8 @@ class BaseMLP(BaseEstimator, ABC):
         "callback": [callable, None],
     }
 
+    _random_state: Any
+
     # ---- what the classes below add --------------------------------------------------
 
     @abstractmethod
@@ -105,8 +107,8 @@ class BaseMLP(BaseEstimator, ABC):
         """Return out_activation_, and siglin's names of it and of the loss."""
 
     @abstractmethod
-    def _labels(self, outputs: Array) -> Any:
-        """Return what `predict` makes of the network's outputs."""
+    def _answers(self, outputs: Array) -> Any:
+        """Return what the score of early stopping compares."""
 
     @abstractmethod
     def _validation_score(self, data: Data, y: Any) -> float:
@@ -122,8 +124,8 @@ class BaseMLP(BaseEstimator, ABC):
             parameters.coefs, parameters.intercepts, names, strict=True
         ):
             bound = np.sqrt((2.0 if name == "logistic" else 6.0) / sum(w.shape))
-            w[...] = self._random_state.uniform(-bound, bound, w.shape)
-            b[...] = self._random_state.uniform(-bound, bound, b.shape)
+            w[...] = self._random().uniform(-bound, bound, w.shape)
+            b[...] = self._random().uniform(-bound, bound, b.shape)
         self._adopt(parameters)
         self.n_iter_ = 0
         self.t_ = 0
@@ -169,6 +171,12 @@ class BaseMLP(BaseEstimator, ABC):
                 f"each of {layers} hidden layers, got {self.activation!r}"
             )
         return (names + names[-1:] * count)[:count] if names else ["relu"] * count
+
+    def _random(self) -> Any:
+        """Return this fit's generator; to seed one takes longer than a step."""
+        if self._random_state is None:
+            self._random_state = check_random_state(self.random_state)
+        return self._random_state
 
     def _adopt(self, parameters: Parameters) -> None:
         self._parameters = parameters
@@ -225,7 +233,7 @@ class BaseMLP(BaseEstimator, ABC):
         if targets.ndim == 1:
             targets = targets.reshape(-1, 1)
         self.n_outputs_ = targets.shape[1]
-        self._random_state = check_random_state(self.random_state)
+        self._random_state = None
         if fresh:
             self._initialise(
                 [X.shape[1], *(index(n) for n in hidden), self.n_outputs_], X.dtype
@@ -248,6 +256,8 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _pair(self, X: Any, y: Any, **options: bool) -> tuple[Any, Any]:
         """Return rows and targets as scikit-learn checks them."""
+        if not options["reset"] and self._is_plain(X, y):
+            return X, y
         X, y = validate_data(
             self,
             X,
@@ -260,6 +270,24 @@ class BaseMLP(BaseEstimator, ABC):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return X, y
+
+    def _is_plain(self, X: Any, y: Any) -> bool:
+        """Return whether X and y are arrays that all of those checks let pass.
+
+        They take longer than the rest of a step on one row.
+        """
+        return (
+            type(X) is np.ndarray
+            and type(y) is np.ndarray
+            and X.ndim == 2
+            and X.dtype in FLOATS
+            and X.shape[1] == vars(self).get("n_features_in_")
+            and not hasattr(self, "feature_names_in_")
+            and y.shape == X.shape[:1] != (0,)
+            and y.dtype.kind in "biufU"
+            and bool(np.isfinite(X).all())
+            and (y.dtype.kind != "f" or bool(np.isfinite(y).all()))
+        )
 
     def _data(self, X: Any, targets: Any, weights: Any, dtype: Any = None) -> Data:
         """Return rows as the native loop takes them."""
@@ -310,7 +338,7 @@ class BaseMLP(BaseEstimator, ABC):
             arrays.append(data.weights)
         parts = train_test_split(
             *arrays,
-            random_state=self._random_state,
+            random_state=self._random(),
             test_size=self.validation_fraction,
             stratify=data.t if classifies and self.n_outputs_ == 1 else None,
         )
@@ -320,7 +348,7 @@ class BaseMLP(BaseEstimator, ABC):
                 f"validation_fraction leaves {held.rows} rows to validate with; at "
                 f"least 2 are needed"
             )
-        return train, held, self._labels(held.t)
+        return train, held, self._answers(held.t)
 
     def _fit_by_steps(self, data: Data, *, fresh: bool, incremental: bool) -> None:
         parameters = self._parameters
@@ -352,13 +380,15 @@ class BaseMLP(BaseEstimator, ABC):
             )
             batch_size = rows
         epochs = 1 if incremental else self.max_iter
-        order = np.arange(rows, dtype=np.int64) if self.shuffle else None
+        order = None
+        if self.shuffle and rows > 1:  # nothing is drawn for one row
+            order = np.arange(rows, dtype=np.int64)
 
         def shuffle() -> None:
             if order is not None:
                 # As sklearn.utils.shuffle draws it: a permutation of the last order.
                 drawn = np.arange(rows)
-                self._random_state.shuffle(drawn)
+                self._random().shuffle(drawn)
                 order[...] = order[drawn]
 
         stalled = called_off = False
@@ -420,7 +450,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _generator(self) -> Any:
         """Return what draws the units to drop; without dropout nothing is drawn."""
-        seed = self._random_state.randint(2**31) if self.dropout > 0 else 0
+        seed = self._random().randint(2**31) if self.dropout > 0 else 0
         return make_generator("fit", int(seed))
 
     def _calls_back(self, epoch: int, loss: float) -> bool:
@@ -739,9 +769,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ) -> tuple[Any, Any, Any]:
         X, y = self._pair(X, y, reset=reset)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
-            self.classes_ = self._label_binarizer.classes_
-        else:
+            self._encoder = Labels(y)
+            self.classes_ = self._encoder.classes
+        codes = self._encoder.codes(y)
+        if codes is None or self.warm_start:
             classes = unique_labels(y)
             if self.warm_start and set(classes) != set(self.classes_):
                 raise ValueError(
@@ -767,21 +798,22 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 by_class = each[np.searchsorted(self.classes_, y)]
             else:
                 by_class = compute_sample_weight(self.class_weight, y)
-        return X, self._label_binarizer.transform(y), by_class
+        return X, self._encoder.encode(y, codes), by_class
 
     def _output(self) -> tuple[str, str, str]:
-        if self._label_binarizer.y_type_ == "multiclass":
+        if self._encoder.kind == "multiclass":
             return "softmax", "softmax", "cross_entropy"
         return "logistic", "sigmoid", "bce"
 
-    def _labels(self, outputs: Array) -> Any:
-        if self.n_outputs_ == 1:
-            outputs = outputs.ravel()
-        return self._label_binarizer.inverse_transform(outputs)
+    def _answers(self, outputs: Array) -> Any:
+        return self._encoder.decide(outputs)
 
     def _validation_score(self, data: Data, y: Any) -> float:
-        predicted = self._labels(self._outputs_of(data.x))
-        return float(accuracy_score(y, predicted, sample_weight=data.weights))
+        """Return the accuracy; of several labels, all of a row have to be right."""
+        right = self._answers(self._outputs_of(data.x)) == y
+        if right.ndim == 2:
+            right = right.all(axis=1)
+        return float(np.average(right, weights=data.weights))
 
     def predict(self, X: Any) -> Any:
         """Return the class of each row, or its labels.
@@ -794,7 +826,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray, shape (n_samples,) or (n_samples, n_classes)
         """
-        return self._labels(self._outputs(X))
+        outputs = self._outputs(X)  # first: it says what is not fitted yet
+        return self._encoder.decode(outputs)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, in the order of classes_.
@@ -845,11 +878,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        many = type_of_target(y).startswith("multilabel")
-        if many and classes is None and not hasattr(self, "classes_"):
+        begun = hasattr(self, "classes_")
+        many = not begun and type_of_target(y).startswith("multilabel")
+        if many and classes is None:
             classes = np.arange(np.shape(y)[1])
         if _check_partial_fit_first_call(self, classes):
-            self._label_binarizer = LabelBinarizer().fit(y if many else classes)
+            self._encoder = Labels(y if many else classes)
         return self._fit(X, y, sample_weight, incremental=True)
 
     def __sklearn_tags__(self) -> Any:
@@ -1087,11 +1121,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             return "exp", "exp", "poisson"
         return "identity", "identity", "squared_error"
 
-    def _labels(self, outputs: Array) -> Any:
+    def _answers(self, outputs: Array) -> Any:
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
 
     def _validation_score(self, data: Data, y: Any) -> float:
-        predicted = self._labels(self._outputs_of(data.x))
+        predicted = self._answers(self._outputs_of(data.x))
         if not np.isfinite(predicted).all():
             return np.nan
         return float(r2_score(y, predicted, sample_weight=data.weights))
@@ -1107,7 +1141,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         ndarray, shape (n_samples,) or (n_samples, n_outputs)
         """
-        return self._labels(self._outputs(X))
+        return self._answers(self._outputs(X))
 
     @available_if(_has_steps)
     @_fit_context(prefer_skip_nested_validation=True)
