@@ -223,22 +223,32 @@ struct BceSteps {
 template <class T>
 double bce_block(const BlockLoss<T>& args, T* kept) {
     constexpr index_t L = kLanes<T>;
-    // Products of 1 + exp(-|z|), as in neuron.h.
     // As many rows on every target: a strip of its narrowest vectors.
     constexpr index_t kRows = kStrip * 16 / static_cast<index_t>(sizeof(T));
     constexpr index_t kMost = kRows / L;
     static_assert(kRows <= kProductRows);
     const Vec<T> zero = {};
     Vec<T> total[kGroups] = {};
+    // Products of 1 + exp(-|z|), as in neuron.h, over as many outputs as there is room
+    // for: ten logarithms of 64-32-10 would be 3 % of its step.
+    Vec<T> product[kGroups] = {};
+    index_t factors = 0;
     double logarithms = 0;
     for (index_t f = 0; f < args.features; ++f) {
         for (index_t begin = 0; begin < args.stride; begin += kMost * L) {
             T* z = args.z + f * args.stride + begin;
             const T* t = args.t + f * args.stride + begin;
             const index_t left = (args.stride - begin) / L;
-            Vec<T> product[kGroups] = {};
-            in_steps(left < kMost ? left : kMost, [&](index_t i,
-                                                      auto step) SIGLIN_LAMBDA_INLINE {
+            const index_t count = left < kMost ? left : kMost;
+            if (factors + count * L > kProductRows) {
+                logarithms += log_of_products(widen<T>(product));
+                for (auto& q : product) {
+                    q = zero;
+                }
+                factors = 0;
+            }
+            factors += count * L;
+            in_steps(count, [&](index_t i, auto step) SIGLIN_LAMBDA_INLINE {
                 constexpr int kStep = decltype(step)::value;
                 BceSteps<T> steps = load_steps<BceSteps<T>>(kept, i);
                 if constexpr (kStep == 0) {
@@ -262,9 +272,9 @@ double bce_block(const BlockLoss<T>& args, T* kept) {
                     q = fma(q, exp, q) + exp;
                 }
             });
-            logarithms += log_of_products(widen<T>(product));
         }
     }
+    logarithms += log_of_products(widen<T>(product));
     return static_cast<double>(sum(widen<T>(total))) + logarithms;
 }
 
