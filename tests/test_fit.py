@@ -690,6 +690,30 @@ def test_exception_of_a_signal_handler_arrives(rng):
         signal.signal(signal.SIGALRM, before)
 
 
+def test_an_optimizer_counts_the_steps_of_an_epoch_broken_off(rng):
+    signal = pytest.importorskip("signal")
+    x, t = make_data(rng, rows=400_000)
+
+    def handler(*_):
+        raise OwnError
+
+    net, optimizer = make_network(), siglin.Adam()
+    settings = {"batch_size": 1, "shuffle": False, "lr": 1e-4}
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(OwnError):
+            net.fit(x, t, epochs=1000, optimizer=optimizer, **settings)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    count = optimizer.step_count
+    assert 0 < count < len(x)
+    again = make_network()
+    again.fit(x[:count], t[:count], optimizer="adam", **settings)
+    assert_same_bits(net.params, again.params)
+
+
 @pytest.mark.parametrize("optimizer", ["gd", siglin.Momentum(momentum=0.0)])
 def test_gradient_that_overflows_ends_the_fit_however_small_lr_is(optimizer):
     """lr times it would be small enough, but it is a sum of float32."""

@@ -316,7 +316,7 @@ class Network {
                   const py::object& moments_, std::int64_t step_count,
                   const py::object& on_epoch, double min_interval,
                   const py::object& on_step, index_t every,
-                  const py::object& extras_) const {
+                  const py::object& on_interrupt, const py::object& extras_) const {
         const char* function = "fit";
         const Argument params = checked_vector(function, "params", params_);
         const Argument x = checked_x(function, x_, params);
@@ -331,7 +331,11 @@ class Network {
             check_no_overlap(checked(function, "moments", moments_), *extras.weights);
         }
         FitHooks hooks;
-        hooks.interrupted = [](index_t, index_t) { return signal_raised(); };
+        index_t steps_done = 0;
+        hooks.interrupted = [&steps_done](index_t, index_t steps) {
+            steps_done = steps;
+            return signal_raised();
+        };
         hooks.min_interval = min_interval;
         if (!on_epoch.is_none()) {
             hooks.on_epoch = [&on_epoch](index_t epoch, index_t step, double value) {
@@ -355,7 +359,11 @@ class Network {
                                         job.generator, job.options, hooks, job.subset,
                                         extras.of<T>());
             } catch (const Interrupted&) {
-                throw py::error_already_set();
+                const py::error_already_set raised;
+                if (!on_interrupt.is_none()) {
+                    call(on_interrupt, steps_done);
+                }
+                throw raised;
             }
         });
         return as_tuple(result);
@@ -921,7 +929,7 @@ void bind_network(py::module_& m) {
              py::kw_only(), arg("lr"), arg("epochs"), arg("batch_size"), arg("shuffle"),
              arg("tol"), arg("optimizer"), arg("options"), arg("moments"),
              arg("step_count"), arg("on_epoch"), arg("min_interval"), arg("on_step"),
-             arg("every"), arg("extras") = none);
+             arg("every"), arg("on_interrupt") = none, arg("extras") = none);
     static PyMethodDef methods[] = {
         fast_function<&Network::predict_now, kPredictNow>(),
         fast_function<&Network::learn_now, kLearnNow>(),

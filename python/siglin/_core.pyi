@@ -175,6 +175,7 @@ class Network:
         min_interval: float,
         on_step: StepHook | None,
         every: int,
+        on_interrupt: Callable[[int], None] | None = None,
         # weights, order, rate, l1, l2, dropout, clip_norm, scikit_learn: each if wanted
         extras: dict[str, Any] | None = None,
     ) -> FitResult: ...

@@ -921,6 +921,7 @@ bias=True, dtype='float64')
                 min_interval=watch.interval,
                 on_step=watch.on_step if shown.every else None,
                 every=max(shown.every, 1),
+                on_interrupt=watch.on_interrupt,
             )
         finally:
             shown.close()

@@ -394,6 +394,10 @@ class Watch:
         self.steps = step
         self.progress.step(epoch, step, loss)
 
+    def on_interrupt(self, steps: int) -> None:
+        """Take how many steps there were until Ctrl-C."""
+        self.steps = steps
+
 
 # ---- one fit at a time ---------------------------------------------------------------
 
