@@ -36,7 +36,8 @@ struct ForwardArgs {
 };
 
 // dx = (dz @ w.T) * factor. dz (batch, n_out), w (n_in, n_out), dx (batch, n_in); with
-// a factor, it and dx are contiguous.
+// a factor, it and dx are contiguous. Of relus the factor may be what they returned,
+// which stands for their derivatives: 1 where it is positive, else 0.
 template <class T>
 struct InputGradientArgs {
     MatrixView<const T> dz;
@@ -45,6 +46,7 @@ struct InputGradientArgs {
     const T* factor;  // null: 1
     T* workspace;
     const T* packed = nullptr;  // w, transposed, as pack_panels leaves it, or null
+    bool factor_is_relu = false;
 };
 
 // dw = x.T @ dz, or with accumulate dw += x.T @ dz. With w, w -= lr * (that), and dw,

@@ -224,8 +224,8 @@ void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
 
 template <class T>
 void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
-                          MatrixView<T> dx, const T* factor, const Progress* progress,
-                          const T* packed_w) {
+                          MatrixView<T> dx, const T* factor, bool factor_is_relu,
+                          const Progress* progress, const T* packed_w) {
     const auto& kernels = kernel_table().kernels<T>();
     const double work = area(dx.rows, dx.cols) * static_cast<double>(dz.cols + 1);
     const index_t block = rows_of_block(kernels, dx.rows, work);
@@ -238,7 +238,7 @@ void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
     share_rows(dx.rows, block, work, progress, [&](index_t begin, index_t rows) {
         kernels.input_gradient({rows_of(dz, begin, rows), w, rows_of(dx, begin, rows),
                                 factor == nullptr ? factor : factor + begin * dx.stride,
-                                thread_workspace<T>(), packed.data()});
+                                thread_workspace<T>(), packed.data(), factor_is_relu});
     });
 }
 
@@ -333,7 +333,7 @@ void layer_backward(MatrixView<const T> x, MatrixView<const T> w, const T* dz,
                     MatrixView<T> dx, T* dw, T* db) {
     const MatrixView<const T> dz_view = {dz, x.rows, w.cols, w.cols};
     if (dx.data != nullptr) {
-        layer_input_gradient<T>(dz_view, w, dx, nullptr);
+        layer_input_gradient<T>(dz_view, w, dx, nullptr, false);
     }
     layer_weight_gradient<T>(x, dz_view, dw, false, {}, T(0));
     if (db != nullptr) {
@@ -368,8 +368,8 @@ void gradient_descent(MatrixView<T> param, MatrixView<const T> grad, T lr) {
                                              T*);                                      \
     template void multiply<T>(MatrixView<const T>, MatrixView<const T>, T*);           \
     template void layer_input_gradient<T>(MatrixView<const T>, MatrixView<const T>,    \
-                                          MatrixView<T>, const T*, const Progress*,    \
-                                          const T*);                                   \
+                                          MatrixView<T>, const T*, bool,               \
+                                          const Progress*, const T*);                  \
     template void layer_weight_gradient<T>(MatrixView<const T>, MatrixView<const T>,   \
                                            T*, bool, MatrixView<T>, T,                 \
                                            const Progress*, T*);                       \

@@ -29,10 +29,11 @@ void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
                    Activation activation, MatrixView<T> a, MatrixView<T> derivative,
                    const Progress* progress = nullptr, const T* packed_w = nullptr);
 
-// dx = (dz @ w.T) * factor; factor may be null, else it and dx are contiguous.
+// dx = (dz @ w.T) * factor; factor may be null, else it and dx are contiguous. As
+// InputGradientArgs.
 template <class T>
 void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
-                          MatrixView<T> dx, const T* factor,
+                          MatrixView<T> dx, const T* factor, bool factor_is_relu,
                           const Progress* progress = nullptr,
                           const T* packed_w = nullptr);
 

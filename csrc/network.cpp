@@ -292,7 +292,8 @@ Batch<T> NetworkRunner<T>::take_block(const BlockArrays<T>& to, const Batch<T>& 
     return block;
 }
 
-// Leaves every layer's output in block.a, and where training its derivative in block.d.
+// Leaves every layer's output in block.a, and where training its derivative in block.d,
+// except those of hidden relus, which their outputs tell.
 // The last layer's output is the pre-activation where the loss starts from it. first_z:
 // the first layer's pre-activations of one row, if they are known, or null.
 template <class T>
@@ -307,6 +308,9 @@ void NetworkRunner<T>::forward(const BlockArrays<T>& block, const T* params,
         const bool logits = l == last && training && from_logits(plan_.loss);
         const Activation f = logits ? Activation::identity : layer.activation;
         T* d = training && !is_linear(f) ? block.d[l] : nullptr;
+        if (l < last && f == Activation::relu && dropping == nullptr) {
+            d = nullptr;  // the outputs stand for them
+        }
         if (l == 0 && first_z != nullptr) {
             kernel_table().kernels<T>().activate(f, first_z, block.a[l], d,
                                                  layer.n_out);
@@ -464,11 +468,16 @@ void NetworkRunner<T>::input_gradient(const BlockArrays<T>& block, const T* para
                                       std::size_t l, index_t rows,
                                       const Progress* progress, bool dropped) const {
     const auto& layer = plan_.layers[l];
-    const bool linear = is_linear(plan_.layers[l - 1].activation) && !dropped;
-    layer_input_gradient<T>(
-        {block.dz[l], rows, layer.n_out, layer.n_out}, packed_.rows(l, params),
-        {block.dz[l - 1], rows, layer.n_in, layer.n_in},
-        linear ? nullptr : block.d[l - 1], progress, packed_.panels(l));
+    const Activation before = plan_.layers[l - 1].activation;
+    const bool relu = before == Activation::relu && !dropped;
+    const T* factor = relu ? block.a[l - 1] : block.d[l - 1];
+    if (is_linear(before) && !dropped) {
+        factor = nullptr;
+    }
+    layer_input_gradient<T>({block.dz[l], rows, layer.n_out, layer.n_out},
+                            packed_.rows(l, params),
+                            {block.dz[l - 1], rows, layer.n_in, layer.n_in}, factor,
+                            relu, progress, packed_.panels(l));
 }
 
 // dw and db of layer l, added up or, with a descent, subtracted from w and b.

@@ -277,6 +277,15 @@ void scale_by(const T* factor, T* value, index_t n) {
     });
 }
 
+// value[i] *= relu's derivative, given its output a[i]
+template <class T>
+void scale_by_relu(const T* a, T* value, index_t n) {
+    for_each_block<T>(n, [&](index_t i, auto lanes) {
+        const Vec<T> slope = activation::relu::from_value<T>(load(a + i, lanes));
+        store(value + i, load(value + i, lanes) * slope, lanes);
+    });
+}
+
 // sum[i] += addend[i]
 template <class T>
 void add_to(const T* addend, T* sum, index_t n) {

@@ -97,7 +97,9 @@ void input_gradient(const InputGradientArgs<T>& args) {
                           true,           dx.data, dx.stride};
     product.packed = args.packed;
     multiply(product, args.workspace);
-    if (args.factor != nullptr) {
+    if (args.factor != nullptr && args.factor_is_relu) {
+        scale_by_relu(args.factor, dx.data, dx.rows * dx.cols);
+    } else if (args.factor != nullptr) {
         scale_by(args.factor, dx.data, dx.rows * dx.cols);
     }
 }
