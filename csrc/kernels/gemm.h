@@ -131,22 +131,21 @@ void tile(const TileArgs<T>& args) {
             acc[i][v] = start;
         }
     }
-    const auto add_step = [&](const T* a, index_t a_row, const T* b)
-                              SIGLIN_LAMBDA_INLINE {
-                                  Vec<T> bv[kVecs];
+    const auto step = [&](const T* a, index_t a_row, const T* b) SIGLIN_LAMBDA_INLINE {
+        Vec<T> bv[kVecs];
 #pragma GCC unroll 16
-                                  for (int v = 0; v < kVecs; ++v) {
-                                      bv[v] = load_vec(b, v);
-                                  }
+        for (int v = 0; v < kVecs; ++v) {
+            bv[v] = load_vec(b, v);
+        }
 #pragma GCC unroll 16
-                                  for (int i = 0; i < kRows; ++i) {
-                                      const Vec<T> ai = broadcast(a[i * a_row]);
+        for (int i = 0; i < kRows; ++i) {
+            const Vec<T> ai = broadcast(a[i * a_row]);
 #pragma GCC unroll 16
-                                      for (int v = 0; v < kVecs; ++v) {
-                                          acc[i][v] = fma(ai, bv[v], acc[i][v]);
-                                      }
-                                  }
-                              };
+            for (int v = 0; v < kVecs; ++v) {
+                acc[i][v] = fma(ai, bv[v], acc[i][v]);
+            }
+        }
+    };
     const T* a = args.a;
     const T* b = args.b;
     index_t left = args.k;
@@ -169,15 +168,15 @@ void tile(const TileArgs<T>& args) {
                 for (index_t at = 0; at < 2 * kTileCols<T>; at += kLine) {
                     __builtin_prefetch(b + kAheadB + at);
                 }
-                add_step(a, 1, b);
-                add_step(a + kTileRows, 1, b + kTileCols<T>);
+                step(a, 1, b);
+                step(a + kTileRows, 1, b + kTileCols<T>);
                 a += 2 * kTileRows;
                 b += 2 * kTileCols<T>;
             }
         }
     }
     for (; left > 0; --left) {
-        add_step(a, args.a_row, b);
+        step(a, args.a_row, b);
         a += args.a_step;
         b += args.b_step;
     }

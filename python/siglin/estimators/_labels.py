@@ -70,7 +70,8 @@ class Labels:
         elif self.kind == "binary":
             targets = (codes == 1)[:, None]
         else:
-            targets = np.eye(len(self.classes))[codes]
+            targets = np.zeros((len(codes), len(self.classes)))
+            targets[np.arange(len(codes)), codes] = 1
         return targets
 
     def decide(self, outputs: Array) -> Array:
