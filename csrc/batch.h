@@ -1,0 +1,64 @@
+// A batch of rows to train on, and a step of descent that is made while its gradients
+// are found.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "step_bound.h"
+#include "view.h"
+
+namespace siglin {
+
+// A batch: rows of x and t, in the order given (null: as they lie).
+template <class T>
+struct Batch {
+    MatrixView<const T> x;
+    MatrixView<const T> t;
+    const index_t* order;
+    index_t rows;
+    const T* weights = nullptr;  // of all rows, in the order of x; null: 1
+    bool clips = false;          // as WeightedLossArgs
+    // Each output of a hidden layer is dropped with this probability, the others are
+    // scaled by 1 / (1 - dropout). Which, follows from the seed, the row's number in
+    // the batch, the layer and the unit alone.
+    double dropout = 0;
+    std::uint64_t seed = 0;
+    index_t first = 0;  // the number of this block's first row in its batch
+
+    bool is_plain() const { return weights == nullptr && !clips && dropout == 0; }
+    // The sum of the weights.
+    double weight() const {
+        if (weights == nullptr) {
+            return static_cast<double>(rows);
+        }
+        double total = 0;
+        for (index_t i = 0; i < rows; ++i) {
+            total += static_cast<double>(weights[row(i)]);
+        }
+        return total;
+    }
+    // The number of row i of the batch.
+    index_t row(index_t i) const { return order == nullptr ? i : order[i]; }
+    const T* first_row() const { return x.data + row(0) * x.stride; }
+};
+
+// Lets a step of gradient descent subtract its gradients as it finds them, layer by
+// layer from the last, in the one pass that makes them.
+template <class T>
+struct Descent {
+    T* params;
+    T lr;
+    // Says of the parameters before the step, and is told of the step, what keeps every
+    // number finite. Asked before the first parameter changes.
+    std::function<StepBound&()> bound;
+    // Of steps with one row each: x of the next, or null.
+    const T* next_x = nullptr;
+    bool done = false;   // whether the parameters are the new ones
+    bool ahead = false;  // whether the first layer has seen next_x
+    // The largest magnitudes of each layer's inputs, or 1.
+    std::vector<double> inputs = {};
+};
+
+}  // namespace siglin
