@@ -189,7 +189,7 @@ def test_error_of_the_sigmoid(dtype):
             continue  # the old weight would show
         got = -np.longdouble(net.params[0]) / lr
         worst = max(worst, float(abs(got - exact) / np.spacing(dtype.type(exact))))
-    assert 0.5 < worst <= 3.0
+    assert 0.5 < worst <= 4.0
 
 
 @pytest.mark.parametrize("z", [-1e30, -800.0, -90.0, 90.0, 800.0, 1e30])
