@@ -191,7 +191,11 @@ class FitLoop {
               before_hook();  // a signal's handler may run
               return hooks.interrupted(result.epochs, result.steps);
           }),
-          report_(hooks_.min_interval) {}
+          report_(hooks_.min_interval) {
+        // To grow is to copy, and new pages take a third of a tiny step's time
+        constexpr index_t kMost = 1 << 20;
+        result.loss.reserve(static_cast<std::size_t>(std::min(options.epochs, kMost)));
+    }
 
     bool running() const { return !stopped && result.epochs < options.epochs; }
 

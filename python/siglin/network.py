@@ -917,7 +917,7 @@ bias=True, dtype='float64')
                 options=method.options,
                 moments=moments,
                 step_count=method.step_count,
-                on_epoch=watch.on_epoch,
+                on_epoch=watch.on_epoch if watch.wants_epochs else None,
                 min_interval=watch.interval,
                 on_step=watch.on_step if shown.every else None,
                 every=max(shown.every, 1),

@@ -1,6 +1,7 @@
 """What surrounds a fit: its history, its callback and progress, and who may run it."""
 
 import importlib
+import math
 import os
 import sys
 import threading
@@ -349,9 +350,16 @@ class Watch:
         self.params = params.view()
         self.params.flags.writeable = False
         self.steps = 0
-        # A callback is called after every epoch, progress does not need to be; and the
-        # steps so far are worth a look now and then, for an optimiser that goes on.
-        self.interval = 0.0 if callback else min(progress.interval, BAR_INTERVAL)
+        # A callback is called after every epoch, progress does not need to be.
+        self.interval = 0.0 if callback else progress.interval
+
+    @property
+    def wants_epochs(self) -> bool:
+        """Whether somebody wants to know of epochs, not of the end of a fit alone.
+
+        Where nobody does, the native loop makes many small epochs at once.
+        """
+        return self.interval < math.inf or self.progress.every > 0
 
     def also(
         self,
