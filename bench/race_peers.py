@@ -73,19 +73,18 @@ def siglin(row: Row) -> Trainer:
 
     def start(epochs: int) -> Run:
         net.params[:] = first
-        return lambda: (
-            net.fit(
-                x,
-                t,
-                lr=row.lr,
-                epochs=epochs,
-                batch_size=row.batch,
-                shuffle=False,
-                optimizer=row.optimizer,
-            ).loss
+        return lambda: net.fit(
+            x,
+            t,
+            lr=row.lr,
+            epochs=epochs,
+            batch_size=row.batch,
+            shuffle=False,
+            optimizer=row.optimizer,
         )
 
-    return Trainer(start, losses_of)
+    # The list that history.loss makes of its array is read off like the peers' arrays.
+    return Trainer(start, lambda history, epochs: losses_of(history.loss, epochs))
 
 
 # ---- NumPy ---------------------------------------------------------------------------
