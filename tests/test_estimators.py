@@ -185,7 +185,7 @@ def test_loss_after_steps_of_each_setting(solver, settings):
         {"solver": "lbfgs", "max_fun": 9},
         {"solver": "lbfgs", "tol": 0.2, "max_iter": 200},
     ],
-    ids=str,
+    ids=lambda settings: str(settings).split(" at 0x")[0],  # no address: same names
 )
 @pytest.mark.parametrize("case", ["classes", "binary", "numbers"])
 def test_a_fit_is_that_of_scikit_learn(case, settings):
@@ -346,6 +346,15 @@ def test_float32_stays_float32(kind, solver):
     if kind == "MLPRegressor":
         assert narrow.predict(x.astype(np.float32)).dtype == np.float32
         np.testing.assert_allclose(narrow.predict(x), wide.predict(x), atol=1e-3)
+    # Rows in float64 are not rounded, as scikit-learn does not.
+    other = getattr(theirs, kind)(solver=solver, random_state=1, max_iter=5)
+    other.fit(x.astype(np.float32), y)
+    other.coefs_, other.intercepts_ = narrow.coefs_, narrow.intercepts_
+    method = "predict_proba" if kind == "MLPClassifier" else "predict"
+    for rows in (x, scipy.sparse.csr_matrix(x)):
+        got, want = (getattr(model, method)(rows) for model in (narrow, other))
+        assert got.dtype == want.dtype == np.float64
+        np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
 def test_verbose_prints_what_scikit_learn_prints(capsys):
@@ -672,6 +681,29 @@ def test_keep_optimizer_makes_two_fits_one(solver):
     cold = clone(kept).set_params(warm_start=False).fit(x, y).fit(x, y)
     want = MLPClassifier(max_iter=3, **settings).fit(x, y)
     np.testing.assert_array_equal(cold.coefs_[0], want.coefs_[0])
+
+
+@pytest.mark.parametrize(
+    "change", [{"solver": "adam"}, {"momentum": 0.5}, {"nesterovs_momentum": False}]
+)
+def test_another_optimizer_starts_anew(change):
+    x, y = data_of("iris")
+    settings = {"solver": "sgd", "shuffle": False, "max_iter": 3, "warm_start": True}
+    kept = MLPClassifier(keep_optimizer=True, random_state=0, **settings)
+    anew = MLPClassifier(random_state=0, **settings)
+    for model in (kept, anew):
+        model.fit(x, y).set_params(**change).fit(x, y)
+    np.testing.assert_array_equal(kept.coefs_[0], anew.coefs_[0])
+
+
+def test_a_kept_optimizer_takes_another_step_size():
+    x, y = data_of("iris")
+    settings = {"solver": "sgd", "shuffle": False, "max_iter": 3, "momentum": 0.0}
+    settings |= {"warm_start": True, "random_state": 0}
+    kept, anew = MLPClassifier(keep_optimizer=True, **settings), MLPClassifier(**settings)
+    for model in (kept, anew):
+        model.fit(x, y).set_params(learning_rate_init=0.1).fit(x, y)
+    np.testing.assert_array_equal(kept.coefs_[0], anew.coefs_[0])
 
 
 def test_callback_sees_every_epoch_and_can_stop():

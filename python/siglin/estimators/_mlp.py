@@ -352,11 +352,10 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _fit_by_steps(self, data: Data, *, fresh: bool, incremental: bool) -> None:
         parameters = self._parameters
-        goes_on = incremental or (self.keep_optimizer and not fresh)
-        if not (goes_on and hasattr(self, "_memory")):
-            self._memory = Memory.new(
-                self, parameters.vector.size, parameters.vector.dtype
-            )
+        if not (incremental and hasattr(self, "_memory")):
+            new = Memory.new(self, parameters.vector.size, parameters.vector.dtype)
+            goes_on = self.keep_optimizer and not fresh and hasattr(self, "_memory")
+            self._memory = self._memory.go_on_as(new) if goes_on else new
         stops_early = self.early_stopping
         held = held_labels = None
         if stops_early and incremental:
@@ -535,16 +534,18 @@ class BaseMLP(BaseEstimator, ABC):
         )
 
     def _outputs_of(self, X: Any) -> Array:
+        """Return the outputs in the wider dtype of X and the parameters."""
         parameters = self._present()
-        network = self._network(parameters)
-        dtype = parameters.vector.dtype
+        dtype = np.result_type(parameters.vector.dtype, X.dtype)
+        network = self._network(parameters, dtype)
+        vector = parameters.vector.astype(dtype, copy=False)
         if not issparse(X):
             x = np.ascontiguousarray(X, dtype)
-            outputs: Array = network.predict(parameters.vector, x)
+            outputs: Array = network.predict(vector, x)
             return outputs
         outputs = np.empty((X.shape[0], self.n_outputs_), dtype)
         for piece, x in rows_as_dense(X.tocsr().astype(dtype, copy=False)):
-            outputs[piece] = network.predict(parameters.vector, x)
+            outputs[piece] = network.predict(vector, x)
         return outputs
 
     def __sklearn_tags__(self) -> Any:
@@ -626,7 +627,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Gradients of a larger 2-norm are scaled to this one; not with lbfgs.
     keep_optimizer : bool, default False
         Whether a fit with ``warm_start`` goes on with the optimiser's momentum and step
-        size too.
+        size too; one with another optimiser or other settings of it starts anew, a new
+        ``learning_rate_init`` is taken up.
     callback : callable, optional
         Called after each epoch with a state of ``epoch``, ``step``, ``loss``,
         ``params`` (read-only) and ``validation_loss``; returning True stops. Not with
@@ -965,7 +967,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Gradients of a larger 2-norm are scaled to this one; not with lbfgs.
     keep_optimizer : bool, default False
         Whether a fit with ``warm_start`` goes on with the optimiser's momentum and step
-        size too.
+        size too; one with another optimiser or other settings of it starts anew, a new
+        ``learning_rate_init`` is taken up.
     callback : callable, optional
         Called after each epoch with a state of ``epoch``, ``step``, ``loss``,
         ``params`` (read-only) and ``validation_loss``; returning True stops. Not with

@@ -57,6 +57,15 @@ class Memory:
         moments = np.zeros(vectors * n_params, dtype)
         return cls(name, [float(v) for v in options], rate, np.array([rate]), moments)
 
+    def go_on_as(self, new: "Memory") -> "Memory":
+        """Return self with new's step size, or new if that is another optimiser's."""
+        if (self.name, self.options) != (new.name, new.options):
+            return new
+        if self.rate_init != new.rate_init:
+            self.rate_init = new.rate_init
+            self.set_rate(new.rate_init)
+        return self
+
     def set_rate(self, rate: float) -> None:
         """Change the step size.
 
