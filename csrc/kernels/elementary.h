@@ -43,25 +43,18 @@ struct ExpConstants<double> {
     static constexpr double kLn2Low = 0x1.ef35793c7673p-45;
     static constexpr double kRound = 0x1.8p+52;
     static constexpr double kTail[] = {
-        0x1p-1,
-        -0x1.5555555555559p-3,
-        0x1.555555555555bp-5,
-        -0x1.111111110f40dp-7,
-        0x1.6c16c16c141c1p-10,
-        -0x1.a01a01b0ffebcp-13,
-        0x1.a01a01b18b644p-16,
-        -0x1.71ddf57b2a17ap-19,
-        0x1.27e4c3e126f52p-22,
-        -0x1.af63bdee0e02bp-26,
-        0x1.1f9800579c772p-29,
+        0x1.0000000000004p-1,   -0x1.555555555555cp-3,  0x1.5555555552444p-5,
+        -0x1.111111110e5bcp-7,  0x1.6c16c17f0666ap-10,  -0x1.a01a01b66199fp-13,
+        0x1.a019a62b1b340p-16,  -0x1.71dde89a205afp-19, 0x1.28a385ff94346p-22,
+        -0x1.af7922284a711p-26,
     };
     static constexpr double kExp[] = {
-        1.0,      -1.0,     kTail[0], kTail[1], kTail[2], kTail[3],  kTail[4],
-        kTail[5], kTail[6], kTail[7], kTail[8], kTail[9], kTail[10],
+        1.0,      -1.0,     kTail[0], kTail[1], kTail[2], kTail[3],
+        kTail[4], kTail[5], kTail[6], kTail[7], kTail[8], kTail[9],
     };
     static constexpr double kExpNear[] = {-1.0, kTail[0], kTail[1], kTail[2]};
     static constexpr double kExpFar[] = {kTail[3], kTail[4], kTail[5], kTail[6],
-                                         kTail[7], kTail[8], kTail[9], kTail[10]};
+                                         kTail[7], kTail[8], kTail[9]};
 };
 
 template <class T>
@@ -110,6 +103,21 @@ SIGLIN_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[kCount]) {
         power *= power;
     }
     return p[0];
+}
+
+// The same with two multiplications less, by even and odd powers: for loops, whose
+// vectors do not wait for each other.
+template <class T, int kCount>
+SIGLIN_INLINE Vec<T> polynomial_in_loop(Vec<T> x, const T (&c)[kCount]) {
+    constexpr int kLast = kCount - 1;
+    const Vec<T> square = x * x;
+    Vec<T> p[2] = {broadcast(c[kLast - 1]), broadcast(c[kLast])};
+#pragma GCC unroll 16
+    for (int i = kLast - 2; i >= 0; --i) {
+        Vec<T>& half = p[(kLast - i) % 2 == 0 ? 1 : 0];
+        half = fma(half, square, broadcast(c[i]));
+    }
+    return kLast % 2 == 0 ? fma(p[0], x, p[1]) : fma(p[1], x, p[0]);
 }
 
 // exp(-y), y >= 0: y = n ln 2 + r + r_low, |r| <= ln 2 / 2.
@@ -403,6 +411,14 @@ SIGLIN_INLINE Vec<T> log_from_one(Vec<T> x) {
     const Vec<T> part =
         fma(n, broadcast(C::kLn2Low), log1p_unit<T>(m - broadcast(T(1))));
     return fma(n, broadcast(C::kLn2High), part) + (x - x);
+}
+
+// log(1 + q) for finite q >= 0, with the digits that 1 + q loses. NaN -> NaN.
+template <class T>
+SIGLIN_INLINE Vec<T> log1p_from_zero(Vec<T> q) {
+    const Vec<T> one = broadcast(T(1));
+    const Vec<T> x = one + q;
+    return log_from_one<T>(x) + (q - (x - one)) / x;
 }
 
 }  // namespace

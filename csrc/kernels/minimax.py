@@ -84,7 +84,7 @@ def show(name, values, digits, error):
 
 
 half_ln2 = mp.log(2) / 2 * mp.mpf("1.002")
-for digits, degree in ((24, 5), (53, 10)):
+for digits, degree in ((24, 5), (53, 9)):
     result = rounded(
         exp_tail, lambda r: r * r + mp.mpf(1) / 64, degree, -half_ln2, half_ln2, digits
     )
