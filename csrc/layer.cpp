@@ -71,9 +71,11 @@ void share_rows(index_t rows, index_t block, double work, const Progress* progre
     const index_t blocks = block >= rows ? 1 : (rows + block - 1) / block;
     index_t wave = blocks;
     if (progress != nullptr && work > kWorkBetweenCalls) {
-        const double waves = work / (kWorkBetweenCalls * num_threads());
-        wave = std::clamp<index_t>(
-            static_cast<index_t>(static_cast<double>(blocks) / waves), 1, blocks);
+        // Waves of as many blocks for each thread, since they wait for each other.
+        const index_t threads = num_threads();
+        const auto waves = std::max<index_t>(
+            static_cast<index_t>(work / (kWorkBetweenCalls * num_threads())), 1);
+        wave = (blocks + waves * threads - 1) / (waves * threads) * threads;
     }
     for (index_t first = 0; first < blocks; first += wave) {
         const index_t count = std::min(wave, blocks - first);
@@ -277,7 +279,11 @@ void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
     // In each block of depth of w pieces of their own, all about as large.
     const index_t depths = depth_blocks(n_in);
     const index_t depth = depth_begin(n_in, 1);
-    const index_t pieces = (depth + block - 1) / block;
+    const index_t least = (depth + block - 1) / block;
+    index_t pieces = least;
+    while (depths * pieces % num_threads() != 0 && pieces < 2 * least) {
+        ++pieces;  // as many for each thread
+    }
     const index_t piece = (depth / kernels.tile_rows + pieces - 1) / pieces;
     parallel_for(depths * pieces, work, [&](index_t i) {
         const index_t first = depth_begin(n_in, i / pieces);

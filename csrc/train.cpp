@@ -192,8 +192,8 @@ class FitLoop {
               return hooks.interrupted(result.epochs, result.steps);
           }),
           report_(hooks_.min_interval) {
-        // To grow is to copy, and new pages take a third of a tiny step's time
-        constexpr index_t kMost = 1 << 20;
+        // To grow is to copy; a megabyte, if it is used, is taken at once.
+        constexpr index_t kMost = 1 << 17;
         result.loss.reserve(static_cast<std::size_t>(std::min(options.epochs, kMost)));
     }
 
