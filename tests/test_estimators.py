@@ -700,7 +700,10 @@ def test_a_kept_optimizer_takes_another_step_size():
     x, y = data_of("iris")
     settings = {"solver": "sgd", "shuffle": False, "max_iter": 3, "momentum": 0.0}
     settings |= {"warm_start": True, "random_state": 0}
-    kept, anew = MLPClassifier(keep_optimizer=True, **settings), MLPClassifier(**settings)
+    kept, anew = (
+        MLPClassifier(keep_optimizer=True, **settings),
+        MLPClassifier(**settings),
+    )
     for model in (kept, anew):
         model.fit(x, y).set_params(learning_rate_init=0.1).fit(x, y)
     np.testing.assert_array_equal(kept.coefs_[0], anew.coefs_[0])

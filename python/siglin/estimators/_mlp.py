@@ -352,10 +352,11 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _fit_by_steps(self, data: Data, *, fresh: bool, incremental: bool) -> None:
         parameters = self._parameters
-        if not (incremental and hasattr(self, "_memory")):
+        known: Memory | None = vars(self).get("_memory")
+        if known is None or not incremental:
             new = Memory.new(self, parameters.vector.size, parameters.vector.dtype)
-            goes_on = self.keep_optimizer and not fresh and hasattr(self, "_memory")
-            self._memory = self._memory.go_on_as(new) if goes_on else new
+            keeps = self.keep_optimizer and not fresh
+            self._memory: Memory = known.go_on_as(new) if known and keeps else new
         stops_early = self.early_stopping
         held = held_labels = None
         if stops_early and incremental:
