@@ -93,8 +93,10 @@ SIGLIN_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[kCount]) {
     Vec<T> power = x * x;
 #pragma GCC unroll 16
     for (int n = kPairs; n > 1; n = (n + 1) / 2) {
-        if (n == 3) {  // as late as by pairs, and a multiplication less
-            return fma(fma(p[2], power, p[1]), power, p[0]);
+        if constexpr (kPairs > 2) {
+            if (n == 3) {  // as late as by pairs, and a multiplication less
+                return fma(fma(p[2], power, p[1]), power, p[0]);
+            }
         }
 #pragma GCC unroll 16
         for (int i = 0; i < (n + 1) / 2; ++i) {
