@@ -180,16 +180,18 @@ class Stepper {
 // The bookkeeping of a fit: steps, epochs, hooks and why it stopped.
 class FitLoop {
   public:
-    FitLoop(const FitOptions& options_, const FitHooks& hooks_, index_t rows_)
+    FitLoop(const FitOptions& options_, const FitHooks& hooks_, index_t rows_,
+            FitResult& result_)
         : options(options_),
           hooks(hooks_),
           rows(rows_),
+          result(result_),
           poll([this] {
               if (!hooks.interrupted) {
                   return false;
               }
               before_hook();  // a signal's handler may run
-              return hooks.interrupted(result.epochs, result.steps);
+              return hooks.interrupted(result.epochs);
           }),
           report_(hooks_.min_interval) {
         // To grow is to copy; a megabyte, if it is used, is taken at once.
@@ -259,9 +261,9 @@ class FitLoop {
     const FitOptions& options;
     const FitHooks& hooks;
     const index_t rows;
+    FitResult& result;
     double work_per_row = 0;
     InterruptPoll poll;
-    FitResult result;
     bool stopped = false;
     bool hooked = false;           // a hook has run: the parameters may be others
     std::function<void()> settle;  // brings the parameters up to date
@@ -521,20 +523,20 @@ InterruptPoll::InterruptPoll(std::function<bool()> interrupted)
     : interrupted_(std::move(interrupted)), pacer_(0.02) {}
 
 template <class T>
-FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
-              MatrixView<const T> t, T* moments, std::uint64_t* generator,
-              const FitOptions& options, const FitHooks& hooks, const RowSubset& subset,
-              const FitExtras<T>& extras) {
+void fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
+         MatrixView<const T> t, T* moments, std::uint64_t* generator,
+         const FitOptions& options, const FitHooks& hooks, FitResult& result,
+         const RowSubset& subset, const FitExtras<T>& extras) {
     const auto start = Clock::now();
     const Objective& objective = extras.objective;
     const bool plain = extras.none();
     const index_t rows = subset.rows == nullptr ? x.rows : subset.count;
     const index_t batch_rows = std::min(options.batch_size, rows);
-    FitLoop loop(options, hooks, rows);
+    FitLoop loop(options, hooks, rows, result);
     if (plain && RowDescent<T>::serves(plan, batch_rows, options)) {
         RowDescent<T>(plan, params, x, t, generator, loop, subset).run();
-        loop.result.seconds = seconds_since(start);
-        return std::move(loop.result);
+        result.seconds = seconds_since(start);
+        return;
     }
     const bool ordered = extras.order != nullptr && batch_rows < rows;
     const bool shuffles = options.shuffle && batch_rows < rows && !ordered;
@@ -638,8 +640,7 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
         }
         loop.end_epoch();
     }
-    loop.result.seconds = seconds_since(start);
-    return std::move(loop.result);
+    result.seconds = seconds_since(start);
 }
 
 template <class T>
@@ -655,18 +656,17 @@ void fit_many(const std::vector<FitJob<T>>& jobs,
             stop.store(true, std::memory_order_relaxed);
         }
     };
-    results.assign(jobs.size(), FitResult());
     const auto run = [&](index_t k) {
         const FitJob<T>& job = jobs[static_cast<std::size_t>(k)];
         FitResult& result = results[static_cast<std::size_t>(k)];
-        const auto count = [&](index_t epochs_done, index_t steps_done) {
-            epochs.fetch_add(epochs_done - result.epochs, std::memory_order_relaxed);
-            result.epochs = epochs_done;
-            result.steps = steps_done;
+        index_t counted = 0;
+        const auto count = [&](index_t epochs_done) {
+            epochs.fetch_add(epochs_done - counted, std::memory_order_relaxed);
+            counted = epochs_done;
         };
         FitHooks hooks;
-        hooks.interrupted = [&](index_t epochs_done, index_t steps_done) {
-            count(epochs_done, steps_done);
+        hooks.interrupted = [&](index_t epochs_done) {
+            count(epochs_done);
             if (std::this_thread::get_id() == caller) {
                 ask();
             }
@@ -676,10 +676,9 @@ void fit_many(const std::vector<FitJob<T>>& jobs,
             return;
         }
         try {
-            FitResult done = fit(*job.plan, job.params, job.x, job.t, job.moments,
-                                 job.generator, job.options, hooks, job.subset);
-            count(done.epochs, done.steps);
-            result = std::move(done);
+            fit(*job.plan, job.params, job.x, job.t, job.moments, job.generator,
+                job.options, hooks, result, job.subset);
+            count(result.epochs);
         } catch (const Interrupted&) {
             return;  // as all are
         } catch (...) {
@@ -734,10 +733,10 @@ std::vector<index_t> fit_perceptron(T* w, T* b, MatrixView<const T> x, const T* 
 }
 
 #define SIGLIN_INSTANTIATE(T)                                                       \
-    template FitResult fit<T>(const NetworkPlan&, T*, MatrixView<const T>,          \
-                              MatrixView<const T>, T*, std::uint64_t*,              \
-                              const FitOptions&, const FitHooks&, const RowSubset&, \
-                              const FitExtras<T>&);                                 \
+    template void fit<T>(const NetworkPlan&, T*, MatrixView<const T>,               \
+                         MatrixView<const T>, T*, std::uint64_t*,                   \
+                         const FitOptions&, const FitHooks&, FitResult&,            \
+                         const RowSubset&, const FitExtras<T>&);                    \
     template void fit_many<T>(const std::vector<FitJob<T>>&,                        \
                               const std::function<bool(index_t)>&,                  \
                               std::vector<FitResult>&);                             \

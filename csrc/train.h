@@ -58,8 +58,9 @@ struct FitHooks {
     // After every `every` steps.
     std::function<void(index_t epoch, index_t step, double loss)> on_step;
     index_t every = 0;
-    // About every 20 ms, with what has been done; true ends the fit by Interrupted.
-    std::function<bool(index_t epochs, index_t steps)> interrupted;
+    // About every 20 ms, with the epochs that are done; true ends the fit by
+    // Interrupted.
+    std::function<bool(index_t epochs)> interrupted;
 };
 
 struct FitResult {
@@ -112,13 +113,15 @@ struct RowSubset {
 };
 
 // Trains params from where they are; moments is the optimiser's state. generator: four
-// words, advanced by the shuffles. Throws std::invalid_argument where extras.order or
-// extras.lr hold what no epoch can use.
+// words, advanced by the shuffles. result counts the steps and epochs that were made,
+// also where an exception ends the fit; the parameters are then those of a whole step.
+// Throws std::invalid_argument where extras.order or extras.lr hold what no epoch can
+// use.
 template <class T>
-FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
-              MatrixView<const T> t, T* moments, std::uint64_t* generator,
-              const FitOptions& options, const FitHooks& hooks,
-              const RowSubset& subset = {}, const FitExtras<T>& extras = {});
+void fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
+         MatrixView<const T> t, T* moments, std::uint64_t* generator,
+         const FitOptions& options, const FitHooks& hooks, FitResult& result,
+         const RowSubset& subset = {}, const FitExtras<T>& extras = {});
 
 // One of the fits of fit_many: what `fit` takes.
 template <class T>
@@ -134,8 +137,7 @@ struct FitJob {
 };
 
 // Runs all jobs, each on one thread of the team, with the bits of one fit after the
-// other; the results go where the jobs are, those of an interrupted job count its steps
-// so far. No job writes what another one reads. interrupted: asked about every 20 ms on
+// other. results has one entry for each job, as of `fit`. No job writes what another one reads. interrupted: asked about every 20 ms on
 // the calling thread, with the epochs that all jobs together have done; true ends all
 // of them by Interrupted.
 template <class T>

@@ -1,5 +1,6 @@
 #include "array.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -68,6 +69,14 @@ bool extents_touch(const Argument& a, const Argument& b) {
     const Extent one = extent_of(a);
     const Extent other = extent_of(b);
     return one.low < other.high && other.low < one.high;
+}
+
+DType dtype_from(const char* function, const std::string& name) {
+    if (name != "float32" && name != "float64") {
+        throw DTypeError(std::string(function) +
+                         ": dtype must be float32 or float64, got " + name);
+    }
+    return name == "float32" ? DType::f32 : DType::f64;
 }
 
 void refuse(const char* function, const char* name, const py::handle& value) {
@@ -196,7 +205,11 @@ std::uint64_t* generator_words(const char* function, const py::object& state) {
         (words.flags() & kLayout) != kLayout) {
         throw py::value_error(what + "a writable array of 4 uint64");
     }
-    return static_cast<std::uint64_t*>(words.mutable_data());
+    auto* const data = static_cast<std::uint64_t*>(words.mutable_data());
+    if (std::all_of(data, data + 4, [](std::uint64_t word) { return word == 0; })) {
+        throw py::value_error(what + "other than all zeros, which draws 0 for ever");
+    }
+    return data;
 }
 
 }  // namespace siglin

@@ -25,6 +25,9 @@ inline constexpr index_t kAny = -1;
 
 enum class DType { f32, f64 };
 
+// Throws DTypeError for anything but "float32" and "float64".
+DType dtype_from(const char* function, const std::string& name);
+
 inline const py::detail::npy_api& numpy() {
     static const auto& api = py::detail::npy_api::get();
     return api;

@@ -16,6 +16,7 @@ PYBIND11_MODULE(_core, m) {
     siglin::bind_threads(m);
     siglin::bind_functions(m);
     siglin::bind_random(m);
+    siglin::bind_parameters(m);
     siglin::bind_network(m);
 }
 

@@ -13,11 +13,13 @@
 #include "../learn.h"
 #include "../predict.h"
 #include "../random.h"
+#include "../tape.h"
 #include "../train.h"
 #include "array.h"
 #include "call.h"
 #include "module.h"
 #include "names.h"
+#include "parameters.h"
 
 namespace siglin {
 namespace {
@@ -139,10 +141,7 @@ class Network {
             const std::vector<bool>& biases, const std::string& loss,
             const std::string& dtype)
         : plan_(make_plan(sizes, activations, biases, loss)),
-          dtype_(dtype == "float32" ? DType::f32 : DType::f64) {
-        if (dtype != "float32" && dtype != "float64") {
-            throw DTypeError("Network: dtype must be float32 or float64, got " + dtype);
-        }
+          dtype_(dtype_from("Network", dtype)) {
         learns_at_once_ = descends_row_by_row(plan_);
         for (const RowLayer& layer : plan_.layers) {
             learns_at_once_ = learns_at_once_ && layer.activation != Activation::step;
@@ -153,7 +152,8 @@ class Network {
 
     py::object predict(const py::object& params_, const py::object& x_,
                        const py::object& out_) const {
-        const Argument params = checked_vector("predict", "params", params_);
+        const Reading reading(params_);
+        const Argument params = checked_vector("predict", "params", reading.array());
         const Argument x = checked_x("predict", x_, params);
         Result out = out_or_new("predict", out_, x, x.rows(), plan_.n_out());
         if (!out_.is_none()) {
@@ -173,17 +173,16 @@ class Network {
     }
 
     // predict where it can be had at once, else None: for little work, on arguments
-    // that need no explaining, and while no fit changes the parameters. The last is
-    // what `gate.quiet` says (training.py); as the GIL is held from there to the end,
-    // no fit can start in between, and nobody has to be told of this read. `quiet` is a
-    // slot, so that asking for it runs no Python.
-    py::object predict_now(py::handle gate, py::handle x_, py::handle out_) const {
+    // that need no explaining, and while nobody changes the parameters. As the GIL is
+    // held to the end, nobody can begin to, and nobody has to be told of this read.
+    py::object predict_now(py::handle params_, py::handle x_, py::handle out_) const {
 #if defined(Py_GIL_DISABLED)
         return py::none();
 #endif
         Argument x = {"predict", "x", nullptr, dtype_};
-        if (!ours(x_, x) || !is_matrix(x, kAny, plan_.n_in()) ||
-            work(x.rows()) >= kWorthReleasing) {
+        const Parameters* const shared = parameters_of(params_);
+        if (shared == nullptr || !shared->is_quiet() || !ours(x_, x) ||
+            !is_matrix(x, kAny, plan_.n_in()) || work(x.rows()) >= kWorthReleasing) {
             return py::none();
         }
         Result out = {{"predict", "out", nullptr, dtype_}, py::object()};
@@ -196,10 +195,8 @@ class Network {
             }
             out.owner = py::reinterpret_borrow<py::object>(out_);
         }
-        static PyObject* const quiet = PyUnicode_InternFromString("quiet");
-        const py::object params_ = py::getattr(gate, quiet);
         Argument params = {"predict", "params", nullptr, dtype_};
-        if (!ours(params_, params) || !is_vector(params, plan_.n_params) ||
+        if (!ours(shared->quiet_vector(), params) || !is_vector(params, plan_.n_params) ||
             extents_touch(out, params)) {
             return py::none();
         }
@@ -216,26 +213,24 @@ class Network {
     }
 
     // learn_one where it can be had at once, else None: as predict_now, and while no
-    // other thread reads the parameters, which `gate.readers` says. With the GIL held
-    // from there to the end this is a fit that nobody can see the middle of.
-    py::object learn_now(py::handle gate, py::handle x_, py::handle t_,
+    // other thread reads the parameters. With the GIL held to the end this is a fit that
+    // nobody can see the middle of.
+    py::object learn_now(py::handle params_, py::handle x_, py::handle t_,
                          py::handle lr_) const {
 #if defined(Py_GIL_DISABLED)
         return py::none();
 #endif
         double lr = 0;
         Argument x = {"learn_one", "x", nullptr, dtype_};
-        if (!learns_at_once_ || !plain_number(lr_, lr) || !(lr > 0) || !ours(x_, x) ||
-            !is_row(x, plan_.n_in())) {
+        const Parameters* const shared = parameters_of(params_);
+        if (!learns_at_once_ || shared == nullptr || !shared->is_quiet() ||
+            !shared->is_unread() || !plain_number(lr_, lr) || !(lr > 0) ||
+            !ours(x_, x) || !is_row(x, plan_.n_in())) {
             return py::none();
         }
-        static PyObject* const quiet = PyUnicode_InternFromString("quiet");
-        static PyObject* const readers = PyUnicode_InternFromString("readers");
-        const py::object params_ = py::getattr(gate, quiet);
-        const py::object readers_ = py::getattr(gate, readers);
         Argument params = {"learn_one", "params", nullptr, dtype_};
-        if (!PyDict_Check(readers_.ptr()) || PyDict_GET_SIZE(readers_.ptr()) != 0 ||
-            !ours(params_, params) || !is_vector(params, plan_.n_params) ||
+        if (!ours(shared->quiet_vector(), params) ||
+            !is_vector(params, plan_.n_params) ||
             !is_writable(params) || extents_touch(params, x)) {
             return py::none();
         }
@@ -259,7 +254,8 @@ class Network {
 
     double loss(const py::object& params, const py::object& x, const py::object& t,
                 const py::object& weights, bool scikit_learn) const {
-        return loss_of("loss", params, std::nullopt, x, t, weights,
+        const Reading reading(params);
+        return loss_of("loss", reading.array(), std::nullopt, x, t, weights,
                        {0, 0, scikit_learn});
     }
 
@@ -267,12 +263,14 @@ class Network {
                           const py::object& x, const py::object& t,
                           const py::object& weights, double l1, double l2,
                           bool scikit_learn) const {
+        const Writing writing("loss_and_grads", params, Writing::What::gradients);
         const Argument grads = checked_vector("loss_and_grads", "grads", grads_);
         check_writable(grads);
-        return loss_of("loss_and_grads", params, grads, x, t, weights,
+        return loss_of("loss_and_grads", writing.array(), grads, x, t, weights,
                        checked_objective("loss_and_grads", l1, l2, scikit_learn));
     }
 
+    // The loss of pre-activations z of the last layer, and its gradient by them.
     py::tuple output_gradient(const py::object& z_, const py::object& t_) const {
         const char* function = "output_gradient";
         const Argument z = checked(function, "z", z_);
@@ -281,49 +279,123 @@ class Network {
         check_matrix(t, z.rows(), plan_.n_out());
         check_has_rows(z);
         const Result dz = new_matrix(z, z.rows(), z.cols());
-        double total = 0;
+        const double loss = dispatch_dtype(dtype_, [&](auto tag) {
+            using T = decltype(tag);
+            return output_loss<T>(plan_, view<T>(z), view<T>(t), mutable_vector_data<T>(dz));
+        });
+        return py::make_tuple(loss, dz.owner);
+    }
+
+    // A hand-written loop: the outputs for x, and what `backward` needs of this pass,
+    // the outputs and derivatives of each hidden layer, and z of the last.
+    py::tuple forward(const py::object& params_, const py::object& x_) const {
+        const Reading reading(params_);
+        const Argument params = checked_vector("forward", "params", reading.array());
+        const Argument x = checked_x("forward", x_, params);
+        std::vector<Result> a;
+        std::vector<Result> d;
+        for (std::size_t l = 0; l + 1 < plan_.layers.size(); ++l) {
+            a.push_back(new_matrix(x, x.rows(), plan_.layers[l].n_out));
+            d.push_back(new_matrix(x, x.rows(), plan_.layers[l].n_out));
+        }
+        const Result z = new_matrix(x, x.rows(), plan_.n_out());
+        const Result out = new_matrix(x, x.rows(), plan_.n_out());
         dispatch_dtype(dtype_, [&](auto tag) {
             using T = decltype(tag);
-            const auto from = view<T>(z);
-            T* to = mutable_vector_data<T>(dz);
-            const auto targets = view<T>(t);
-            const Buffer<T> t_rows(from.rows * from.cols);
-            for (index_t i = 0; i < from.rows; ++i) {
-                std::copy_n(from.data + i * from.stride, from.cols, to + i * from.cols);
-                std::copy_n(targets.data + i * targets.stride, from.cols,
-                            t_rows.data() + i * from.cols);
+            const T* p = vector_data<T>(params);
+            const auto from = view<T>(x);
+            std::vector<TapedLayer<T>> tape;
+            for (std::size_t l = 0; l < a.size(); ++l) {
+                tape.push_back({mutable_view<T>(a[l]), mutable_view<T>(d[l])});
             }
-            const auto& kernels = kernel_table().kernels<T>();
-            const Activation f = plan_.layers.back().activation;
-            const index_t n = from.rows * from.cols;
-            Buffer<T> derivative(n);
-            const bool wants =
-                plan_.loss == Loss::squared_error && f != Activation::identity;
-            if (wants) {
-                kernels.activate(f, to, to, derivative.data(), n);
-            }
-            total = kernels.loss_gradient(
-                {plan_.loss, to, wants ? derivative.data() : nullptr, t_rows.data(),
-                 from.rows, from.cols, T(1) / static_cast<T>(from.rows), true});
+            const auto logits = mutable_view<T>(z);
+            const auto to = mutable_view<T>(out);
+            interruptible(work(x.rows()), [&](const Progress& progress) {
+                tape_forward<T>(plan_, p, from, tape, logits, to, progress);
+            });
         });
-        return py::make_tuple(total / static_cast<double>(z.rows()), dz.owner);
+        py::list hidden;
+        for (std::size_t l = 0; l < a.size(); ++l) {
+            hidden.append(py::make_tuple(a[l].owner, d[l].owner));
+        }
+        return py::make_tuple(out.owner, hidden, z.owner);
+    }
+
+    // The loss of the pass that left hidden and z, for targets t; grads gets its
+    // gradient.
+    double backward(const py::object& params_, const py::object& grads_,
+                    const py::object& x_, const py::list& hidden, const py::object& z_,
+                    const py::object& t_) const {
+        const Tape tape(*this, "backward", params_, grads_, x_, hidden, z_);
+        const Argument t = checked_t("backward", t_, tape.x);
+        return dispatch_dtype(dtype_, [&](auto tag) {
+            using T = decltype(tag);
+            const auto targets = view<T>(t);
+            const auto z = view<T>(tape.z);
+            double loss = 0;
+            tape.go_back<T>({}, [&](T* dz) { loss = output_loss<T>(plan_, z, targets, dz); });
+            return loss;
+        });
+    }
+
+    // grads from da, the gradient by the outputs of that pass; returns that by x.
+    py::object backward_from(const py::object& params_, const py::object& grads_,
+                             const py::object& x_, const py::list& hidden,
+                             const py::object& z_, const py::object& da_) const {
+        const Tape tape(*this, "backward_from", params_, grads_, x_, hidden, z_);
+        const Argument da = argument("backward_from", "da", da_, tape.z);
+        check_matrix(da, tape.z.rows(), tape.z.cols());
+        Result dx = new_matrix(tape.x, tape.x.rows(), tape.x.cols());
+        dispatch_dtype(dtype_, [&](auto tag) {
+            using T = decltype(tag);
+            const auto upstream = view<T>(da);
+            const auto z = view<T>(tape.z);
+            tape.go_back<T>(mutable_view<T>(dx), [&](T* dz) {
+                output_backward<T>(plan_, z, upstream, dz);
+            });
+        });
+        return std::move(dx.owner);
+    }
+
+    // params -= lr * grads.
+    void update(const py::object& params_, const py::object& grads_, double lr) const {
+        const Writing writing("update", params_, Writing::What::parameters);
+        const Argument params = checked_vector("update", "params", writing.array());
+        const Argument grads = checked_vector("update", "grads", grads_);
+        check_finite("update", "lr", lr, dtype_);
+        check_writable(params);
+        check_no_overlap(params, grads);
+        dispatch_dtype(dtype_, [&](auto tag) {
+            using T = decltype(tag);
+            const auto step = static_cast<T>(lr);
+            const index_t n = plan_.n_params;
+            T* const p = mutable_vector_data<T>(params);
+            const T* const g = vector_data<T>(grads);
+            if (step != 0) {
+                const ReleaseGil nogil(static_cast<double>(n));
+                gradient_descent<T>({p, 1, n, n}, {g, 1, n, n}, step);
+            }
+        });
     }
 
     py::tuple fit(const py::object& params_, const py::object& x_, const py::object& t_,
                   const py::object& state, double lr, index_t epochs,
                   index_t batch_size, bool shuffle, double tol,
                   const std::string& optimizer, const std::vector<double>& options,
-                  const py::object& moments_, std::int64_t step_count,
+                  const py::object& memory, std::int64_t step_count,
                   const py::object& on_epoch, double min_interval,
-                  const py::object& on_step, index_t every,
-                  const py::object& on_interrupt, const py::object& extras_) const {
-        const char* function = "fit";
-        const Argument params = checked_vector(function, "params", params_);
+                  const py::object& on_step, index_t every, const py::object& on_end,
+                  const py::object& extras_, const std::string& name) const {
+        const char* function = name.c_str();
+        const Fitting fitting(function, params_);
+        Stepping stepping(function, memory);
+        const py::object moments_ = stepping.array(dtype_);
+        const Argument params = checked_vector(function, "params", fitting.array());
         const Argument x = checked_x(function, x_, params);
         const FitCall fit_call = checked_fit(
             function, params, x, t_, state, std::nullopt,
             {lr, epochs, batch_size, shuffle, tol, optimizer_from(function, optimizer),
-             0.0, 0.0, 0.0, step_count},
+             0.0, 0.0, 0.0, stepping.step_count(step_count)},
             options, moments_);
         const Extras extras = checked_extras(extras_, x);
         if (extras.weights) {
@@ -331,11 +403,7 @@ class Network {
             check_no_overlap(checked(function, "moments", moments_), *extras.weights);
         }
         FitHooks hooks;
-        index_t steps_done = 0;
-        hooks.interrupted = [&steps_done](index_t, index_t steps) {
-            steps_done = steps;
-            return signal_raised();
-        };
+        hooks.interrupted = [](index_t) { return signal_raised(); };
         hooks.min_interval = min_interval;
         if (!on_epoch.is_none()) {
             hooks.on_epoch = [&on_epoch](index_t epoch, index_t step, double value) {
@@ -350,24 +418,43 @@ class Network {
             };
         }
         FitResult result;
+        const StepsCounted counted(stepping, result);
         dispatch_dtype(dtype_, [&](auto tag) {
             using T = decltype(tag);
             const FitJob<T> job = job_of<T>(fit_call);
             try {
                 const ReleaseGil nogil;
-                result = siglin::fit<T>(plan_, job.params, job.x, job.t, job.moments,
-                                        job.generator, job.options, hooks, job.subset,
-                                        extras.of<T>());
+                siglin::fit<T>(plan_, job.params, job.x, job.t, job.moments,
+                               job.generator, job.options, hooks, result, job.subset,
+                               extras.of<T>());
             } catch (const Interrupted&) {
-                const py::error_already_set raised;
-                if (!on_interrupt.is_none()) {
-                    call(on_interrupt, steps_done);
-                }
-                throw raised;
+                throw py::error_already_set();
             }
         });
+        if (!on_end.is_none() && result.reason != StopReason::diverged) {
+            call(on_end);
+        }
         return as_tuple(result);
     }
+
+    // Tells an optimiser's memory of the steps of a fit, however that ends.
+    class StepsCounted {
+      public:
+        StepsCounted(Stepping& stepping, const FitResult& result)
+            : stepping_(stepping), result_(result) {}
+        ~StepsCounted() {
+            stepping_.add_steps(result_.steps);
+            if (result_.reason == StopReason::diverged) {
+                stepping_.forget();
+            }
+        }
+        StepsCounted(const StepsCounted&) = delete;
+        StepsCounted& operator=(const StepsCounted&) = delete;
+
+      private:
+        Stepping& stepping_;
+        const FitResult& result_;
+    };
 
     // The checked arguments of a fit.
     struct FitCall {
@@ -442,6 +529,65 @@ class Network {
     }
 
   private:
+    // What `backward` and `backward_from` are given of a forward pass, checked. The
+    // gradients belong to this one call until it is gone.
+    struct Tape {
+        Tape(const Network& net_, const char* function, const py::object& params_,
+             const py::object& grads_, const py::object& x_, const py::list& hidden_,
+             const py::object& z_)
+            : net(net_),
+              writing(function, params_, Writing::What::gradients),
+              params(net.checked_vector(function, "params", writing.array())),
+              grads(net.checked_vector(function, "grads", grads_)),
+              x(net.checked_x(function, x_, params)),
+              z(net.checked(function, "z", z_)) {
+            check_writable(grads);
+            check_matrix(z, x.rows(), net.plan_.n_out());
+            check_no_overlap(grads, params);
+            check_no_overlap(grads, x);
+            const auto count = net.plan_.layers.size() - 1;
+            if (py::len(hidden_) != count) {
+                throw ShapeError(std::string(function) + ": hidden must have " +
+                                 std::to_string(count) + " pairs");
+            }
+            for (std::size_t l = 0; l < count; ++l) {
+                const auto pair = hidden_[l].cast<std::pair<py::object, py::object>>();
+                const index_t cols = net.plan_.layers[l].n_out;
+                hidden.emplace_back(net.checked(function, "a", pair.first),
+                                    net.checked(function, "derivative", pair.second));
+                for (const Argument* each : {&hidden[l].first, &hidden[l].second}) {
+                    check_matrix(*each, x.rows(), cols);
+                    check_no_overlap(grads, *each);
+                }
+            }
+        }
+
+        // Fills the gradients, and dx if it has data, from fill(dz) of the last layer.
+        template <class T, class Fill>
+        void go_back(MatrixView<T> dx, const Fill& fill) const {
+            std::vector<TapedLayer<T>> tape;
+            for (const auto& [a, d] : hidden) {
+                tape.push_back({mutable_view<T>(a), mutable_view<T>(d)});
+            }
+            const T* p = vector_data<T>(params);
+            T* g = mutable_vector_data<T>(grads);
+            const auto from = view<T>(x);
+            interruptible(net.work(x.rows()), [&](const Progress& progress) {
+                const Buffer<T> dz(x.rows() * net.plan_.n_out());
+                fill(dz.data());
+                tape_backward<T>(net.plan_, p, g, from, tape, dz.data(), dx, progress);
+            });
+        }
+
+        const Network& net;
+        Writing writing;
+        Argument params;
+        Argument grads;
+        Argument x;
+        Argument z;
+        std::vector<std::pair<Argument, Argument>> hidden;
+    };
+
     // Whether this is an array of the network's dtype.
     bool ours(const py::handle& value, Argument& a) const {
         return is_viewable(value, a) && a.dtype == dtype_;
@@ -730,11 +876,10 @@ class Network {
 };
 
 // The arguments that differ from job to job: network, params, t, rows, state, lr,
-// optimizer, options, moments, step_count.
+// optimizer, options, memory.
 using JobArguments =
     std::tuple<const Network*, py::object, py::object, std::optional<RowNumbers>,
-               py::object, double, std::string, std::vector<double>, py::object,
-               std::int64_t>;
+               py::object, double, std::string, std::vector<double>, py::object>;
 
 // Throws ValueError where what one job writes touches what another one reads or writes.
 void check_jobs_apart(const std::vector<Network::FitCall>& calls) {
@@ -772,31 +917,30 @@ void check_jobs_apart(const std::vector<Network::FitCall>& calls) {
     }
 }
 
-// Returns for each job what Network.fit returns. steps: gets the steps of each job,
-// also where one is interrupted.
+// Returns for each job what Network.fit returns.
 py::list fit_jobs(const py::object& x_, const std::vector<JobArguments>& jobs,
                   index_t epochs, index_t batch_size, bool shuffle, double tol,
-                  py::array_t<std::int64_t, py::array::c_style> steps,
                   const py::object& on_progress) {
     const char* function = "fit_many";
-    if (steps.ndim() != 1 || steps.size() != static_cast<py::ssize_t>(jobs.size()) ||
-        !steps.writeable()) {
-        throw ShapeError(
-            "fit_many: steps must be a writable vector with one for each "
-            "job");
-    }
-    std::int64_t* const steps_of = steps.mutable_data();
+    std::vector<Fitting> fittings;
+    std::vector<Stepping> steppings;
+    std::vector<py::object> moments;  // kept alive
     std::vector<Network::FitCall> calls;
     for (const JobArguments& job : jobs) {
-        const auto& [network, params_, t, rows, state, lr, optimizer, options, moments,
-                     step_count] = job;
-        const Argument params = network->checked_vector(function, "params", params_);
+        const auto& [network, params_, t, rows, state, lr, optimizer, options, memory] =
+            job;
+        fittings.emplace_back(function, params_);
+        steppings.emplace_back(function, memory);
+        const Stepping& stepping = steppings.back();
+        const Argument params =
+            network->checked_vector(function, "params", fittings.back().array());
         const Argument x = network->checked_x(function, x_, params);
+        moments.push_back(stepping.array(x.dtype));
         calls.push_back(network->checked_fit(
             function, params, x, t, state, rows,
             {lr, epochs, batch_size, shuffle, tol, optimizer_from(function, optimizer),
-             0.0, 0.0, 0.0, step_count},
-            options, moments));
+             0.0, 0.0, 0.0, stepping.step_count(0)},
+            options, moments.back()));
     }
     check_jobs_apart(calls);
     const auto interrupted = [&on_progress](index_t done) {
@@ -815,7 +959,12 @@ py::list fit_jobs(const py::object& x_, const std::vector<JobArguments>& jobs,
             return false;
         });
     };
-    std::vector<FitResult> results;
+    std::vector<FitResult> results(jobs.size());
+    std::vector<std::unique_ptr<Network::StepsCounted>> counted;
+    for (std::size_t k = 0; k < jobs.size(); ++k) {
+        counted.push_back(
+            std::make_unique<Network::StepsCounted>(steppings[k], results[k]));
+    }
     if (!calls.empty()) {
         dispatch_dtype(calls.front().x.dtype, [&](auto tag) {
             using T = decltype(tag);
@@ -823,23 +972,10 @@ py::list fit_jobs(const py::object& x_, const std::vector<JobArguments>& jobs,
             for (std::size_t k = 0; k < jobs.size(); ++k) {
                 native.push_back(std::get<0>(jobs[k])->job_of<T>(calls[k]));
             }
-            bool stopped = false;
-            std::exception_ptr error;
             try {
                 const ReleaseGil nogil;
                 siglin::fit_many<T>(native, interrupted, results);
             } catch (const Interrupted&) {
-                stopped = true;
-            } catch (...) {
-                error = std::current_exception();
-            }
-            for (std::size_t k = 0; k < results.size(); ++k) {
-                steps_of[k] = results[k].steps;
-            }
-            if (error) {
-                std::rethrow_exception(error);
-            }
-            if (stopped) {
                 throw py::error_already_set();
             }
         });
@@ -854,21 +990,22 @@ py::list fit_jobs(const py::object& x_, const std::vector<JobArguments>& jobs,
 constexpr Signature kPredictNow = {
     "predict_now",
     3,
-    {"gate", "x", "out"},
-    "predict_now($self, gate, x, out)\n--\n\n"
-    "What predict returns with gate.quiet, or None: ask predict."};
+    {"params", "x", "out"},
+    "predict_now($self, params, x, out)\n--\n\n"
+    "What predict returns, or None: ask predict."};
 
 constexpr Signature kLearnNow = {
     "learn_now",
     4,
-    {"gate", "x", "t", "lr"},
-    "learn_now($self, gate, x, t, lr)\n--\n\n"
-    "A step of gate.quiet on one row; its loss before, or None: ask fit."};
+    {"params", "x", "t", "lr"},
+    "learn_now($self, params, x, t, lr)\n--\n\n"
+    "A step on one row; its loss before, or None: ask fit."};
 
 py::tuple perceptron_fit(const py::object& params_, const py::object& x_,
                          const py::object& t_, bool bias, index_t epochs) {
     const char* function = "perceptron_fit";
-    const Argument params = argument(function, "params", params_);
+    Fitting fitting("fit", params_);
+    const Argument params = argument(function, "params", fitting.array());
     const Argument x = argument(function, "x", x_, params);
     const Argument t = argument(function, "t", t_, params);
     check_matrix(x, kAny, kAny);
@@ -897,8 +1034,20 @@ py::tuple perceptron_fit(const py::object& params_, const py::object& x_,
             throw py::error_already_set();
         }
     });
+    const bool finite = dispatch_dtype(params.dtype, [&](auto tag) {
+        using T = decltype(tag);
+        const T* w = vector_data<T>(params);
+        return std::all_of(w, w + params.extent(0),
+                           [](T v) { return std::isfinite(v); });
+    });
+    if (!finite) {
+        fitting.undo();
+    }
     const bool clean = !mistakes.empty() && mistakes.back() == 0;
-    return py::make_tuple(mistakes, mistakes.size(), clean ? "no_mistakes" : "epochs");
+    return py::make_tuple(mistakes, mistakes.size(),
+                          !finite ? "diverged"
+                          : clean ? "no_mistakes"
+                                  : "epochs");
 }
 
 }  // namespace
@@ -910,7 +1059,7 @@ void bind_network(py::module_& m) {
           arg("bias"), arg("epochs"));
     m.def("fit_many", &fit_jobs, arg("x"), arg("jobs").noconvert(), py::kw_only(),
           arg("epochs"), arg("batch_size"), arg("shuffle"), arg("tol"),
-          arg("steps").noconvert(), arg("on_progress"));
+          arg("on_progress"));
     py::class_<Network> network(m, "Network");
     network
         .def(py::init<const std::vector<index_t>&, const std::vector<std::string>&,
@@ -925,11 +1074,18 @@ void bind_network(py::module_& m) {
              arg("x"), arg("t"), py::kw_only(), arg("weights") = none, arg("l1") = 0.0,
              arg("l2") = 0.0, arg("scikit_learn") = false)
         .def("output_gradient", &Network::output_gradient, arg("z"), arg("t"))
+        .def("forward", &Network::forward, arg("params"), arg("x"))
+        .def("backward", &Network::backward, arg("params"), arg("grads"), arg("x"),
+             arg("hidden"), arg("z"), arg("t"))
+        .def("backward_from", &Network::backward_from, arg("params"), arg("grads"),
+             arg("x"), arg("hidden"), arg("z"), arg("da"))
+        .def("update", &Network::update, arg("params"), arg("grads"), arg("lr"))
         .def("fit", &Network::fit, arg("params"), arg("x"), arg("t"), arg("state"),
              py::kw_only(), arg("lr"), arg("epochs"), arg("batch_size"), arg("shuffle"),
-             arg("tol"), arg("optimizer"), arg("options"), arg("moments"),
-             arg("step_count"), arg("on_epoch"), arg("min_interval"), arg("on_step"),
-             arg("every"), arg("on_interrupt") = none, arg("extras") = none);
+             arg("tol"), arg("optimizer"), arg("options"), arg("memory"),
+             arg("step_count") = 0, arg("on_epoch"), arg("min_interval"),
+             arg("on_step"), arg("every"), arg("on_end") = none,
+             arg("extras") = none, arg("function") = "fit");
     static PyMethodDef methods[] = {
         fast_function<&Network::predict_now, kPredictNow>(),
         fast_function<&Network::learn_now, kLearnNow>(),

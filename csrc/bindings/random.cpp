@@ -3,6 +3,7 @@
 
 #include "array.h"
 #include "module.h"
+#include "parameters.h"
 
 namespace siglin {
 namespace {
@@ -35,11 +36,15 @@ void fill(const char* function, const py::object& state, const py::object& out,
 }
 
 State seed_generator(std::uint64_t seed) {
-    State state(4);
-    for (index_t i = 0; i < 4; ++i) {
-        state.mutable_at(i) = split_mix(seed);
+    std::uint64_t words[4];
+    for (std::uint64_t& word : words) {
+        word = split_mix(seed);
     }
-    return state;
+    return new_owned_words(words);
+}
+
+State copy_generator(const py::object& state) {
+    return new_owned_words(generator_words("copy_generator", state));
 }
 
 State random_bits(const py::object& state, index_t n) {
@@ -73,6 +78,7 @@ void fill_normal(const py::object& state, const py::object& out) {
 void bind_random(py::module_& m) {
     const auto state = py::arg("state");
     m.def("seed_generator", &seed_generator, py::arg("seed"));
+    m.def("copy_generator", &copy_generator, state);
     m.def("random_bits", &random_bits, state, py::arg("n"));
     m.def("permutation", &permutation, state, py::arg("n"));
     m.def("fill_uniform", &fill_uniform, state, py::arg("out"), py::arg("bound"));

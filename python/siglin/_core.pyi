@@ -24,18 +24,17 @@ RowNumbers: TypeAlias = npt.NDArray[np.int64]  # (n,), contiguous, never written
 # Losses of the epochs, epochs, steps, seconds, why it stopped.
 FitResult: TypeAlias = tuple[npt.NDArray[np.float64], int, int, float, str]
 # What differs from fit to fit: network, params, t, rows, state, lr, optimizer, options,
-# moments, step_count.
+# memory.
 FitJob: TypeAlias = tuple[
     Network,
-    Vector,
+    Parameters,
     Matrix,
     RowNumbers | None,
     GeneratorState,
     float,
     str,
     Sequence[float],
-    Vector,
-    int,
+    OptimizerMemory,
 ]
 
 def compiled_targets() -> list[str]: ...
@@ -94,12 +93,13 @@ def layer_backward(
 ) -> Matrix | None: ...
 def first_outside(x: Matrix, low: float, high: float) -> int: ...
 def seed_generator(seed: int) -> GeneratorState: ...
+def copy_generator(state: GeneratorState) -> GeneratorState: ...
 def random_bits(state: GeneratorState, n: int) -> npt.NDArray[np.uint64]: ...
 def permutation(state: GeneratorState, n: int) -> npt.NDArray[np.int64]: ...
 def fill_uniform(state: GeneratorState, out: Vector, bound: float) -> None: ...
 def fill_normal(state: GeneratorState, out: Vector) -> None: ...
 def perceptron_fit(
-    params: Vector, x: Matrix, t: Matrix, bias: bool, epochs: int
+    params: Parameters | Vector, x: Matrix, t: Matrix, bias: bool, epochs: int
 ) -> tuple[list[int], int, str]: ...
 def fit_many(
     x: Matrix,
@@ -109,9 +109,23 @@ def fit_many(
     batch_size: int,
     shuffle: bool,
     tol: float,
-    steps: npt.NDArray[np.int64],
     on_progress: Callable[[int], None] | None,
 ) -> list[FitResult]: ...
+
+def new_vector(n: int, dtype: str) -> Vector: ...
+
+class Parameters:
+    def __init__(self, n: int, dtype: str) -> None: ...
+    @property
+    def vector(self) -> Vector: ...
+    def snapshot(self) -> Vector: ...
+    def assign(self, function: str, values: Vector) -> None: ...
+
+class OptimizerMemory:
+    moments: Vector | None
+    step_count: int
+    def __init__(self) -> None: ...
+    def reset(self) -> None: ...
 
 class Network:
     def __init__(
@@ -125,17 +139,41 @@ class Network:
     @property
     def n_params(self) -> int: ...
     def predict(
-        self, params: Vector, x: Matrix, out: Matrix | None = None
+        self, params: Parameters | Vector, x: Matrix, out: Matrix | None = None
     ) -> Matrix: ...
     def predict_now(
-        self, gate: object, x: Matrix, out: Matrix | None
+        self, params: Parameters, x: Matrix, out: Matrix | None
     ) -> Matrix | None: ...
     def learn_now(
-        self, gate: object, x: Array, t: Array | float, lr: float
+        self, params: Parameters, x: Array, t: Array | float, lr: float
     ) -> float | None: ...
+    def forward(
+        self, params: Parameters | Vector, x: Matrix
+    ) -> tuple[Matrix, list[tuple[Matrix, Matrix]], Matrix]: ...
+    def backward(
+        self,
+        params: Parameters | Vector,
+        grads: Vector,
+        x: Matrix,
+        hidden: Sequence[tuple[Matrix, Matrix]],
+        z: Matrix,
+        t: Matrix,
+    ) -> float: ...
+    def backward_from(
+        self,
+        params: Parameters | Vector,
+        grads: Vector,
+        x: Matrix,
+        hidden: Sequence[tuple[Matrix, Matrix]],
+        z: Matrix,
+        da: Matrix,
+    ) -> Matrix: ...
+    def update(
+        self, params: Parameters | Vector, grads: Vector, lr: float
+    ) -> None: ...
     def loss(
         self,
-        params: Vector,
+        params: Parameters | Vector,
         x: Matrix,
         t: Matrix,
         *,
@@ -144,7 +182,7 @@ class Network:
     ) -> float: ...
     def loss_and_grads(
         self,
-        params: Vector,
+        params: Parameters | Vector,
         grads: Vector,
         x: Matrix,
         t: Matrix,
@@ -157,7 +195,7 @@ class Network:
     def output_gradient(self, z: Matrix, t: Matrix) -> tuple[float, Matrix]: ...
     def fit(
         self,
-        params: Vector,
+        params: Parameters | Vector,
         x: Matrix,
         t: Matrix,
         state: GeneratorState,
@@ -169,13 +207,14 @@ class Network:
         tol: float,
         optimizer: str,
         options: Sequence[float],
-        moments: Vector,
-        step_count: int,
+        memory: OptimizerMemory | Vector,
+        step_count: int = 0,
         on_epoch: EpochHook | None,
         min_interval: float,
         on_step: StepHook | None,
         every: int,
-        on_interrupt: Callable[[int], None] | None = None,
+        on_end: Callable[[], None] | None = None,
         # weights, order, rate, l1, l2, dropout, clip_norm, scikit_learn: each if wanted
         extras: dict[str, Any] | None = None,
+        function: str = "fit",
     ) -> FitResult: ...

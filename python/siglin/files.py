@@ -132,7 +132,7 @@ def save(
     overwrite = check_flag("save", "overwrite", overwrite)
     place = os.path.realpath(os.fsdecode(path))
     _check_place(place, overwrite)
-    params = model._gate.snapshot()
+    params = model._parameters.snapshot()
     if not np.isfinite(params).all():
         msg = (
             "save: a parameter is NaN or infinite; siglin.load will ask for "

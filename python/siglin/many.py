@@ -1,6 +1,5 @@
 """fit_many: networks trained side by side, one on each core."""
 
-import contextlib
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -122,68 +121,60 @@ def fit_many(
     """
     nets = _check_networks(networks)
     count = len(nets)
-    with contextlib.ExitStack() as stack:
-        for net in nets:
-            stack.enter_context(net._gate)
-        step_sizes = [
-            check_positive("fit_many", "lr", one) for one in _one_each("lr", lr, count)
-        ]
-        epochs, batch_size, shuffle, tol = check_loop(
-            "fit_many", epochs, batch_size, shuffle, tol
+    step_sizes = [
+        check_positive("fit_many", "lr", one) for one in _one_each("lr", lr, count)
+    ]
+    epochs, batch_size, shuffle, tol = check_loop(
+        "fit_many", epochs, batch_size, shuffle, tol
+    )
+    progress = check_flag("fit_many", "progress", progress)
+    generators = [
+        net._generator if one is None else make_generator("fit_many", one)
+        for net, one in zip(nets, _one_each("seed", seed, count), strict=True)
+    ]
+    methods = _check_optimizers(optimizer, count)
+    if not nets:
+        return []
+    inputs = _check_inputs(nets, x)
+    targets = _check_targets(nets, t, len(inputs))
+    subsets = _check_rows(rows, count, len(inputs))
+    for net, method in zip(nets, methods, strict=True):
+        method.prepare(net.n_params, net.dtype)
+    jobs = [
+        (
+            net._native,
+            net._parameters,
+            target,
+            subset,
+            generator,
+            step_size,
+            method.name,
+            method.options,
+            method.memory,
         )
-        progress = check_flag("fit_many", "progress", progress)
-        generators = [
-            net._generator if one is None else make_generator("fit_many", one)
-            for net, one in zip(nets, _one_each("seed", seed, count), strict=True)
-        ]
-        methods = _check_optimizers(optimizer, count)
-        if not nets:
-            return []
-        inputs = _check_inputs(nets, x)
-        targets = _check_targets(nets, t, len(inputs))
-        subsets = _check_rows(rows, count, len(inputs))
-        for method in methods:
-            stack.enter_context(method)
-        jobs = [
-            (
-                net._native,
-                net._params,
-                target,
-                subset,
-                generator,
-                step_size,
-                method.name,
-                method.options,
-                method.prepare(net.n_params, net.dtype),
-                method.step_count,
-            )
-            for net, target, subset, generator, step_size, method in zip(
-                nets, targets, subsets, generators, step_sizes, methods, strict=True
-            )
-        ]
-        steps = np.zeros(count, np.int64)
-        shown = make_progress(progress, count * epochs, 0)
-        try:
-            results = _core.fit_many(
-                inputs,
-                jobs,
-                epochs=epochs,
-                batch_size=min(batch_size or MAX_COUNT, MAX_COUNT),
-                shuffle=shuffle,
-                tol=tol,
-                steps=steps,
-                on_progress=shown.epochs_of_all if progress else None,
-            )
-            shown.epochs_of_all(sum(done for _, done, *_ in results))
-        finally:
-            shown.close()
-            for method, done in zip(methods, steps.tolist(), strict=True):
-                method.step_count += done
-        histories = [
-            History(losses.tolist(), done, total, seconds, reason)
-            for losses, done, total, seconds, reason in results
-        ]
-        _warn_of_divergence(histories, methods)
+        for net, target, subset, generator, step_size, method in zip(
+            nets, targets, subsets, generators, step_sizes, methods, strict=True
+        )
+    ]
+    shown = make_progress(progress, count * epochs, 0)
+    try:
+        results = _core.fit_many(
+            inputs,
+            jobs,
+            epochs=epochs,
+            batch_size=min(batch_size or MAX_COUNT, MAX_COUNT),
+            shuffle=shuffle,
+            tol=tol,
+            on_progress=shown.epochs_of_all if progress else None,
+        )
+        shown.epochs_of_all(sum(done for _, done, *_ in results))
+    finally:
+        shown.close()
+    histories = [
+        History(losses.tolist(), done, total, seconds, reason)
+        for losses, done, total, seconds, reason in results
+    ]
+    _warn_of_divergence(histories)
     return histories
 
 
@@ -342,12 +333,8 @@ def _check_subset(name: str, entry: Any, available: int) -> npt.NDArray[np.int64
     return np.array(given, np.int64)
 
 
-def _warn_of_divergence(
-    histories: Sequence[History], methods: Sequence[Optimizer]
-) -> None:
+def _warn_of_divergence(histories: Sequence[History]) -> None:
     diverged = [k for k, h in enumerate(histories) if h.stop_reason == "diverged"]
-    for k in diverged:
-        methods[k].reset()
     if diverged:
         some = ", ".join(map(str, diverged[:10])) + (", ..." * (len(diverged) > 10))
         msg = (

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,6 @@ from siglin.optimizers import Optimizer, check_fraction, check_optimizer
 from siglin.saturation import LEAST_WORK, check_saturation
 from siglin.training import (
     Callback,
-    Gate,
     History,
     Validation,
     Watch,
@@ -62,12 +61,9 @@ from siglin.training import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# As in functions.py: the strict layer checks at run time what its stub asks for.
-_activate: Callable[..., Array] = _core.activate
-_forward: Callable[..., Array] = _core.forward
-_backward: Callable[..., tuple[Any, Array, Array]] = _core.backward
-_layer_forward: Callable[..., tuple[Array, Array]] = _core.layer_forward
-_layer_backward: Callable[..., Any] = _core.layer_backward
+# What `Network.forward` keeps for `backward`: x, (outputs, derivatives) of each hidden
+# layer, and the last layer's pre-activations.
+_Tape: TypeAlias = tuple[Array, list[tuple[Array, Array]], Array]
 
 
 class Network:
@@ -123,8 +119,12 @@ class Network:
 
     Notes
     -----
-    Any number of threads may `predict` and take the `loss`; while one fits, the others
-    see the parameters from before that fit. Everything else is for one thread at a time.
+    Any number of threads may use a network. While one of them fits, the others predict,
+    save, copy and take the `loss` with the parameters from before that fit, and whatever
+    would write (`learn_one`, `update`, `backward`, `loss_and_grads`, `set_weights`,
+    assigning to ``params``) raises RuntimeError ("busy"), as a second fit does. Without
+    a fit those writers take turns. Writing through views (``net.params[0] = 1``) is not
+    guarded, and `forward` with its `backward` is for one thread at a time.
     Copies and pickles are whole networks of their own, with the generator's state.
     The generator is xoshiro256++, with normal numbers by the ratio of uniforms.
 
@@ -170,26 +170,24 @@ class Network:
         n_params = plan.n_params(net_dtype)
         self._plan = plan
         self._generator = state
-        self._params: Array = np.zeros(n_params, net_dtype)
-        self._grads: Array = np.zeros(n_params, net_dtype)
+        self._own_vectors(n_params, net_dtype)
         self._build(given)
         if not given:
             for layer in self._layers:
                 init_weights(layer.w, init, layer.activation, state)
 
+    def _own_vectors(self, n_params: int, dtype: DType) -> None:
+        """Make the vectors, of zeros."""
+        self._parameters = _core.Parameters(n_params, dtype.name)
+        self._params: Array = self._parameters.vector
+        self._grads: Array = _core.new_vector(n_params, dtype.name)
+
     def _build(self, given: Sequence[Dense] = ()) -> None:
         """Make what follows from the plan and the vectors; take over given layers."""
-        self._native = self._native_of(0)
+        self._native = self._native_of()
         self._predict_now: Callable[..., Array | None] = self._native.predict_now
         self._learn_now: Callable[..., float | None] = self._native.learn_now
-        # A softmax needs a whole row, so it is only in the native networks: this one is
-        # the output layer alone.
-        self._native_output = self._native_of(-1)
-        self._gate = Gate(self._params)
-        self._tape: list[
-            tuple[Array, Array]
-        ] = []  # input and derivative, hidden layers
-        self._output_tape: tuple[Array, Array, Array] | None = None  # its input, z, a
+        self._tape: _Tape | None = None
         plan = self._plan
         layers = list(given) or [
             Dense.of_network(n_in, n_out, name, bias, self)
@@ -208,16 +206,10 @@ class Network:
             start = stop
         self._layers = tuple(layers)
 
-    def _native_of(self, first: int) -> "_core.Network":
-        """Return a native network of the layers from ``activations[first]`` on."""
+    def _native_of(self) -> "_core.Network":
         plan = self._plan
-        activations = plan.activations[first:]
         return _core.Network(
-            plan.sizes[-len(activations) - 1 :],
-            activations,
-            plan.biases[first:],
-            plan.loss,
-            self.dtype.name,
+            plan.sizes, plan.activations, plan.biases, plan.loss, self.dtype.name
         )
 
     @property
@@ -232,7 +224,15 @@ class Network:
 
     @params.setter
     def params(self, value: ArrayLike) -> None:
-        assign(type(self).__name__, "params", self._params, value)
+        self._assign_params(type(self).__name__, "params", value)
+
+    def _assign_params(self, function: str, name: str, value: ArrayLike) -> None:
+        """Copy values into the parameters, unless a fit is under way."""
+        if value is self._params:  # so does `net.params += 1`, when it has added
+            return
+        array = normalise(function, {name: value}, self.dtype)[name]
+        check_shape(function, name, array, self._params.shape)
+        self._parameters.assign(f"{function}.{name}", np.ascontiguousarray(array))
 
     @property
     def grads(self) -> Array:
@@ -274,13 +274,23 @@ class Network:
         state = {
             name: value for name, value in vars(self).items() if name not in _NOT_KEPT
         }
-        state["_params"] = self._gate.snapshot()
+        state["_params"] = self._parameters.snapshot()
         state["_grads"] = self._grads.copy()
         state["_generator"] = self._generator.copy()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        # Arrays may come back memory-mapped, read-only or misaligned: joblib, Ray and
+        # Dask see to that.
+        vars(self).update(
+            {name: value for name, value in state.items() if name not in _VECTORS}
+        )
+        params = state["_params"]
+        self._own_vectors(params.size, params.dtype.newbyteorder("="))
+        self._params[...] = params
+        self._grads[...] = state["_grads"]
+        words = np.array(state["_generator"], np.uint64)
+        self._generator = _core.copy_generator(words)
         self._build()
 
     def astype(self, dtype: npt.DTypeLike) -> "Self":
@@ -360,7 +370,7 @@ bias=True, dtype='float64')
         >>> [array.shape for array in siglin.Network([2, 3, 1]).get_weights()]
         [(2, 3), (3,), (3, 1), (1,)]
         """
-        return list(self._plan.views(self._gate.snapshot()).values())
+        return list(self._plan.views(self._parameters.snapshot()).values())
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         """Copy weights and biases from a list such as `get_weights` returns.
@@ -402,7 +412,7 @@ bias=True, dtype='float64')
             array = normalise("set_weights", {given: weights[i]}, self.dtype)[given]
             check_shape("set_weights", given, array, view.shape, f" as {name}")
             view[...] = array
-        self._params[...] = params
+        self._parameters.assign("set_weights", params)
 
     # ---- prediction and loss ---------------------------------------------------------
 
@@ -435,31 +445,20 @@ bias=True, dtype='float64')
         array([[0.5],
                [0.5]])
         """
-        a = self._predict_now(self._gate, x, out)
+        a = self._predict_now(self._parameters, x, out)
         if a is not None:
             return a
-        gate = self._gate
-        ticket = gate.enter_read()
         try:
-            return self._native.predict(gate.readable(), x, out)  # type: ignore[arg-type]
+            return self._native.predict(self._parameters, x, out)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             pass
-        finally:
-            gate.leave_read(ticket)
         # Once more, by way of conversion.
-        ticket = gate.enter_read()
-        try:
-            return self._predict_any(gate.readable(), x, out)
-        finally:
-            gate.leave_read(ticket)
-
-    def _predict_any(self, params: Array, x: object, out: AnyArray | None) -> Array:
         ready = self._inputs("predict", x)
         if out is None:
-            return self._native.predict(params, ready)
+            return self._native.predict(self._parameters, ready)
         if isinstance(out, np.ndarray):
-            check_apart("predict", {"out": out}, {"x": x, "params": params})
-        a = self._native.predict(params, ready)
+            check_apart("predict", {"out": out}, {"x": x, "params": self._params})
+        a = self._native.predict(self._parameters, ready)
         np.copyto(check_out("predict", out, a), a)
         return out
 
@@ -491,13 +490,7 @@ bias=True, dtype='float64')
         >>> round(siglin.Neuron(2).loss([[1, 2]], [1]), 6)
         0.693147
         """
-        ready = self._pair("loss", x, t)
-        gate = self._gate
-        ticket = gate.enter_read()
-        try:
-            return self._native.loss(gate.readable(), *ready)
-        finally:
-            gate.leave_read(ticket)
+        return self._native.loss(self._parameters, *self._pair("loss", x, t))
 
     def loss_and_grads(self, x: ArrayLike, t: ArrayLike) -> tuple[float, Array]:
         """Return the loss, and `grads` filled with its gradient.
@@ -526,9 +519,9 @@ bias=True, dtype='float64')
         array([-0.5, -1. ])
         """
         self._check_trainable("loss_and_grads")
-        inputs, targets = self._pair("loss_and_grads", x, t)
-        params, grads = self._params, self._grads
-        return self._native.loss_and_grads(params, grads, inputs, targets), grads
+        data = self._pair("loss_and_grads", x, t)
+        grads = self._grads
+        return self._native.loss_and_grads(self._parameters, grads, *data), grads
 
     # ---- a loop written by hand ------------------------------------------------------
 
@@ -560,29 +553,13 @@ bias=True, dtype='float64')
         >>> a.round().ravel()
         array([0., 1.])
         """
+        ready: Any = x
         try:
-            return self._go_forward(x)
+            a, hidden, z = self._native.forward(self._parameters, ready)
         except (TypeError, ValueError):
-            pass
-        return self._go_forward(self._inputs("forward", x))
-
-    def _go_forward(self, x: Any) -> Array:
-        tape = []
-        h = x
-        for layer in self._layers[:-1]:
-            a, derivative = _layer_forward(h, layer.w, layer.b, layer.activation)
-            tape.append((h, derivative))
-            h = a
-        last = self._layers[-1]
-        z = _forward(h, last.w, last.b, "identity")
-        if last.activation == "softmax":
-            a = self._native_output.predict(last.params, h)
-            # backward_from reads it: not the array that the caller may write into.
-            kept = a.copy()
-        else:
-            a = kept = _activate(z, last.activation)
-        self._tape = tape
-        self._output_tape = h, z, kept
+            ready = self._inputs("forward", x)
+            a, hidden, z = self._native.forward(self._parameters, ready)
+        self._tape = ready, hidden, z
         return a
 
     def backward(self, t: ArrayLike) -> float:
@@ -614,11 +591,9 @@ bias=True, dtype='float64')
         (0.693147, array([-0.5, -1. ]))
         """
         self._check_trainable("backward")
-        _, z, _ = self._taped("backward")
-        ready = self._targets("backward", t, len(z))
-        loss, dz = self._native.output_gradient(z, ready)
-        self._go_back("identity", dz, need_dx=False)
-        return loss
+        tape = self._taped("backward")
+        ready = self._targets("backward", t, len(tape[0]))
+        return self._native.backward(self._parameters, self._grads, *tape, ready)
 
     def backward_from(self, da: ArrayLike) -> Array:
         """Fill `grads` from the gradient da of a loss of one's own, and return dx.
@@ -653,37 +628,15 @@ bias=True, dtype='float64')
         array([0.25, 0.5 ])
         """
         self._check_trainable("backward_from")
-        _, z, a = self._taped("backward_from")
+        tape = self._taped("backward_from")
         ready = normalise("backward_from", {"da": da}, self.dtype)["da"]
-        check_shape("backward_from", "da", ready, z.shape)
-        name = self._plan.activations[-1]
-        if name == "softmax":
-            # Its derivative is not elementwise. Only losses of one's own come here.
-            along = np.einsum("ij,ij->i", a, ready)
-            name, ready = "identity", a * (ready - along[:, None])
-        dx: Array = self._go_back(name, ready, need_dx=True)
-        return dx
+        check_shape("backward_from", "da", ready, tape[2].shape)
+        return self._native.backward_from(self._parameters, self._grads, *tape, ready)
 
-    def _taped(self, function: str) -> tuple[Array, Array, Array]:
-        if self._output_tape is None:
+    def _taped(self, function: str) -> _Tape:
+        if self._tape is None:
             raise RuntimeError(f"{function}: forward comes first")
-        return self._output_tape
-
-    def _go_back(self, output_activation: str, da: Array, *, need_dx: bool) -> Any:
-        """Fill the gradients of all layers; da is behind that activation of z."""
-        h, z, a = self._taped("backward")
-        layers = self._layers
-        below = need_dx or len(layers) > 1
-        last = layers[-1]
-        dx, last.dw[...], db = _backward(h, last.w, a, da, output_activation, z, below)
-        if last.db is not None:
-            last.db[...] = db
-        for i in range(len(layers) - 2, -1, -1):
-            x, derivative = self._tape[i]
-            layer = layers[i]
-            below = need_dx or i > 0
-            dx = _layer_backward(x, layer.w, derivative, dx, layer.dw, layer.db, below)
-        return dx
+        return self._tape
 
     def update(self, lr: float) -> None:
         """Take the step params -= lr * grads.
@@ -707,7 +660,8 @@ bias=True, dtype='float64')
         >>> net.params
         array([-0.5, -1. ])
         """
-        _core.update(self._params, self._grads, check_real("update", "lr", lr))
+        step = check_real("update", "lr", lr)
+        self._native.update(self._parameters, self._grads, step)
 
     # ---- training --------------------------------------------------------------------
 
@@ -838,55 +792,53 @@ bias=True, dtype='float64')
         >>> net.params.round(6)
         array([2., 1.])
         """
-        with self._gate:
-            schedule = lr if callable(lr) else None
-            step = check_positive("fit", "lr", lr(0) if callable(lr) else lr)
-            epochs, batch_size, shuffle, tol = check_loop(
-                "fit", epochs, batch_size, shuffle, tol
+        schedule = lr if callable(lr) else None
+        step = check_positive("fit", "lr", lr(0) if callable(lr) else lr)
+        epochs, batch_size, shuffle, tol = check_loop(
+            "fit", epochs, batch_size, shuffle, tol
+        )
+        check_callback(callback)
+        progress = check_progress(progress)
+        method = check_optimizer(optimizer)
+        self._check_trainable("fit")
+        data = self._pair("fit", x, t, finite=True)
+        rows = len(data[0])
+        validation = None
+        if validation_data is not None or patience is not None or min_delta != 0:
+            validation = self._validation(validation_data, patience, min_delta)
+        generator = self._generator
+        if seed is not None:
+            generator = make_generator("fit", seed)
+        # A fit without them is not to pay for them: its call is longer than a step.
+        extras: dict[str, Any] = {}
+        if l1 != 0 or l2 != 0:
+            extras["l1"] = check_not_negative("fit", "l1", l1)
+            extras["l2"] = check_not_negative("fit", "l2", l2)
+        if sample_weight is not None:
+            extras["weights"] = check_weights(
+                "fit", sample_weight, rows, self.dtype
             )
-            check_callback(callback)
-            progress = check_progress(progress)
-            method = check_optimizer(optimizer)
-            self._check_trainable("fit")
-            data = self._pair("fit", x, t, finite=True)
-            rows = len(data[0])
-            validation = None
-            if validation_data is not None or patience is not None or min_delta != 0:
-                validation = self._validation(validation_data, patience, min_delta)
-            generator = self._generator
-            if seed is not None:
-                generator = make_generator("fit", seed)
-            # A fit without them is not to pay for them: its call is longer than a step.
-            extras: dict[str, Any] = {}
-            if l1 != 0 or l2 != 0:
-                extras["l1"] = check_not_negative("fit", "l1", l1)
-                extras["l2"] = check_not_negative("fit", "l2", l2)
-            if sample_weight is not None:
-                extras["weights"] = check_weights(
-                    "fit", sample_weight, rows, self.dtype
-                )
-            if dropout != 0:
-                extras["dropout"] = check_fraction("fit", "dropout", dropout)
-            if clip_norm is not None:
-                extras["clip_norm"] = check_positive("fit", "clip_norm", clip_norm)
-            if schedule is not None:
-                extras["rate"] = np.array([step])
-            with method:
-                return self._fit(
-                    data,
-                    generator,
-                    method,
-                    callback,
-                    progress,
-                    validation,
-                    schedule,
-                    lr=step,
-                    epochs=epochs,
-                    batch_size=min(batch_size or rows, rows),
-                    shuffle=shuffle,
-                    tol=tol,
-                    extras=extras or None,
-                )
+        if dropout != 0:
+            extras["dropout"] = check_fraction("fit", "dropout", dropout)
+        if clip_norm is not None:
+            extras["clip_norm"] = check_positive("fit", "clip_norm", clip_norm)
+        if schedule is not None:
+            extras["rate"] = np.array([step])
+        return self._fit(
+            data,
+            generator,
+            method,
+            callback,
+            progress,
+            validation,
+            schedule,
+            lr=step,
+            epochs=epochs,
+            batch_size=min(batch_size or rows, rows),
+            shuffle=shuffle,
+            tol=tol,
+            extras=extras or None,
+        )
 
     def _fit(
         self,
@@ -900,34 +852,30 @@ bias=True, dtype='float64')
         **settings: Any,
     ) -> History:
         """Run the native loop on checked arguments."""
-        moments = method.prepare(self.n_params, self.dtype)
+        method.prepare(self.n_params, self.dtype)
         shown = make_progress(progress, settings["epochs"], len(data[0]))
         watch = Watch(callback, shown, self._params)
         if validation is not None or schedule is not None:
             extras = settings["extras"] or {}
             watch.also(validation, schedule, extras.get("rate"), settings["epochs"])
-        steps = None
         try:
             losses, epochs, steps, seconds, reason = self._native.fit(
-                self._params,
+                self._parameters,
                 *data,
                 generator,
                 **settings,
                 optimizer=method.name,
                 options=method.options,
-                moments=moments,
-                step_count=method.step_count,
+                memory=method.memory,
                 on_epoch=watch.on_epoch if watch.wants_epochs else None,
                 min_interval=watch.interval,
                 on_step=watch.on_step if shown.every else None,
                 every=max(shown.every, 1),
-                on_interrupt=watch.on_interrupt,
+                on_end=None if validation is None else validation.restore,
             )
         finally:
             shown.close()
-            method.step_count += watch.steps if steps is None else steps
         if reason == "diverged":
-            method.reset()
             step_size = settings["lr"] if schedule is None else float(watch.rate[0])
             msg = (
                 f"fit: the loss or the parameters became non-finite in epoch {epochs}, "
@@ -935,8 +883,6 @@ bias=True, dtype='float64')
                 f"help (lr is {step_size})"
             )
             raise DivergenceError(msg)
-        if validation is not None:
-            validation.restore()
         work = float(self.n_params) * len(data[0]) * epochs
         if work >= LEAST_WORK and len(self.layers) > 1:
             check_saturation(self.layers, self.loss_name, float(losses[-1]), *data)
@@ -1022,47 +968,46 @@ bias=True, dtype='float64')
         >>> bool(np.mean(losses[-100:]) < np.mean(losses[:100]) / 2)
         True
         """
-        loss = self._learn_now(self._gate, x, t, lr)
+        loss = self._learn_now(self._parameters, x, t, lr)
         return self._learn_any(x, t, lr) if loss is None else loss
 
     def _learn_any(self, x: object, t: object, lr: float) -> float:
         """Check all arguments of learn_one, and take its step by way of a fit."""
-        with self._gate:
-            step = check_positive("learn_one", "lr", lr)
-            self._check_trainable("learn_one")
-            plan, dtype = self._plan, self.dtype
-            row = check_row("learn_one", "x", x, dtype, plan.sizes[0])
-            check_finite("learn_one", "x", row)
-            targets = check_row_targets(
-                "learn_one", t, plan.sizes[-1], plan.loss, dtype
+        step = check_positive("learn_one", "lr", lr)
+        self._check_trainable("learn_one")
+        plan, dtype = self._plan, self.dtype
+        row = check_row("learn_one", "x", x, dtype, plan.sizes[0])
+        check_finite("learn_one", "x", row)
+        targets = check_row_targets(
+            "learn_one", t, plan.sizes[-1], plan.loss, dtype
+        )
+        losses, _, _, _, reason = self._native.fit(
+            self._parameters,
+            row,
+            targets,
+            self._generator,
+            lr=step,
+            epochs=1,
+            batch_size=1,
+            shuffle=False,
+            tol=0.0,
+            optimizer="gd",
+            options=[],
+            memory=np.empty(0, dtype),
+            on_epoch=None,
+            min_interval=0.0,
+            on_step=None,
+            every=1,
+            function="learn_one",
+        )
+        if reason == "diverged":
+            msg = (
+                f"learn_one: the loss or the parameters would become non-finite; the "
+                f"parameters are kept as they were. A smaller lr may help (lr is "
+                f"{step})"
             )
-            losses, _, _, _, reason = self._native.fit(
-                self._params,
-                row,
-                targets,
-                self._generator,
-                lr=step,
-                epochs=1,
-                batch_size=1,
-                shuffle=False,
-                tol=0.0,
-                optimizer="gd",
-                options=[],
-                moments=np.empty(0, dtype),
-                step_count=0,
-                on_epoch=None,
-                min_interval=0.0,
-                on_step=None,
-                every=1,
-            )
-            if reason == "diverged":
-                msg = (
-                    f"learn_one: the loss or the parameters would become non-finite; the "
-                    f"parameters are kept as they were. A smaller lr may help (lr is "
-                    f"{step})"
-                )
-                raise DivergenceError(msg)
-            return float(losses[0])
+            raise DivergenceError(msg)
+        return float(losses[0])
 
     # ---- checks ----------------------------------------------------------------------
 
@@ -1092,15 +1037,16 @@ bias=True, dtype='float64')
 
 # Made anew in a copy.
 _NOT_KEPT = {
-    "_gate",
     "_layers",
     "_learn_now",
     "_native",
-    "_native_output",
-    "_output_tape",
+    "_parameters",
     "_predict_now",
     "_tape",
 }
+
+# Of a state: their values go into vectors of the network's own.
+_VECTORS = {"_params", "_grads", "_generator"}
 
 
 class Neuron(Network):
@@ -1147,7 +1093,7 @@ class Neuron(Network):
 
     @theta.setter
     def theta(self, value: ArrayLike) -> None:
-        assign("Neuron", "theta", self._params, value)
+        self._assign_params("Neuron", "theta", value)
 
     def __repr__(self) -> str:
         return (

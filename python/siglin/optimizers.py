@@ -5,12 +5,11 @@ memory, so that the next fit goes on where the last one ended. The steps themsel
 native; an object holds their settings, their vectors and the number of steps.
 """
 
-import os
-import threading
 from typing import Any, ClassVar
 
 import numpy as np
 
+from siglin import _core
 from siglin._arrays import Array, DType, check_choice, check_positive, check_real
 
 
@@ -31,10 +30,25 @@ class Optimizer:
 
     def __init__(self, **options: float) -> None:
         self._options = options
-        self.moments: Array | None = None
-        self.step_count = 0
-        self._lock = threading.Lock()
-        self._owner: tuple[int, int] | None = None  # process and thread that fit
+        self.memory = _core.OptimizerMemory()
+
+    @property
+    def moments(self) -> Array | None:
+        """The vectors that are carried from step to step."""
+        return self.memory.moments
+
+    @moments.setter
+    def moments(self, value: Array | None) -> None:
+        self.memory.moments = value
+
+    @property
+    def step_count(self) -> int:
+        """Steps taken so far."""
+        return self.memory.step_count
+
+    @step_count.setter
+    def step_count(self, value: int) -> None:
+        self.memory.step_count = value
 
     @property
     def options(self) -> list[float]:
@@ -43,14 +57,13 @@ class Optimizer:
 
     def reset(self) -> None:
         """Forget all steps."""
-        self.moments = None
-        self.step_count = 0
+        self.memory.reset()
 
     def prepare(self, n_params: int, dtype: DType) -> Array:
         """Return the vectors for a network, made if this is the first fit."""
         size = self.vectors * n_params
         if self.moments is None:
-            self.moments = np.zeros(size, dtype)
+            self.moments = _core.new_vector(size, dtype.name)
         if self.moments.size != size or self.moments.dtype != dtype:
             msg = (
                 f"fit: this {type(self).__name__} holds the memory of another network "
@@ -61,36 +74,23 @@ class Optimizer:
             raise ValueError(msg)
         return self.moments
 
-    def __enter__(self) -> None:
-        me = os.getpid(), threading.get_ident()
-        if not self._lock.acquire(blocking=False):
-            if (
-                self._owner is None
-                or me[0] == self._owner[0]
-                or me[1] == self._owner[1]
-            ):
-                raise RuntimeError("fit: the optimizer is busy with another fit")
-            # The thread that fits did not come along when this process was forked; the
-            # vectors may be those of half a step.
-            self.reset()
-            self._lock = threading.Lock()
-            self._lock.acquire()
-        self._owner = me
-
-    def __exit__(self, *_: object) -> None:
-        self._owner = None
-        self._lock.release()
-
     def __getstate__(self) -> dict[str, Any]:
-        state = {n: v for n, v in vars(self).items() if n not in ("_lock", "_owner")}
-        if self.moments is not None:
-            state["moments"] = self.moments.copy()  # copy.copy shares nothing either
+        state = {n: v for n, v in vars(self).items() if n != "memory"}
+        moments = self.moments
+        state["moments"] = None if moments is None else moments.copy()
+        state["step_count"] = self.step_count
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        moments, step_count = state.pop("moments"), state.pop("step_count")
         vars(self).update(state)
-        self._lock = threading.Lock()
-        self._owner = None
+        self.memory = _core.OptimizerMemory()
+        if moments is not None:
+            # Given memory-mapped, read-only or misaligned, perhaps.
+            self.moments = _core.new_vector(moments.size, moments.dtype.name)
+            self.moments[...] = moments
+        self.step_count = step_count
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={v!r}" for name, v in self._options.items())

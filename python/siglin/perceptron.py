@@ -17,13 +17,14 @@ from siglin._arrays import (
     check_dtype,
     check_flag,
     check_integer,
+    check_shape,
     check_size,
+    normalise,
 )
 from siglin._data import check_finite, check_labels, check_rows
 from siglin.errors import DivergenceError
 from siglin.functions import forward
-from siglin.layers import assign
-from siglin.training import Gate, History
+from siglin.training import History
 
 _perceptron_fit: Callable[..., tuple[list[int], int, str]] = _core.perceptron_fit
 
@@ -76,12 +77,11 @@ class Perceptron:
     ) -> None:
         self._n_in = check_size("Perceptron", "n_in", n_in)
         self._bias = check_flag("Perceptron", "bias", bias)
-        size = self._n_in + self._bias
-        self._set_params(np.zeros(size, check_dtype("Perceptron", dtype)))
+        self._own_params(check_dtype("Perceptron", dtype))
 
-    def _set_params(self, params: Array) -> None:
-        self._params: Array = params
-        self._gate = Gate(params)
+    def _own_params(self, dtype: DType) -> None:
+        self._parameters = _core.Parameters(self._n_in + self._bias, dtype.name)
+        self._params: Array = self._parameters.vector
 
     @property
     def params(self) -> Array:
@@ -90,7 +90,7 @@ class Perceptron:
 
     @params.setter
     def params(self, value: ArrayLike) -> None:
-        assign("Perceptron", "params", self._params, value)
+        self._assign("params", value)
 
     @property
     def theta(self) -> Array:
@@ -99,7 +99,14 @@ class Perceptron:
 
     @theta.setter
     def theta(self, value: ArrayLike) -> None:
-        assign("Perceptron", "theta", self._params, value)
+        self._assign("theta", value)
+
+    def _assign(self, name: str, value: ArrayLike) -> None:
+        if value is self._params:  # so does `perceptron.params += 1`
+            return
+        array = normalise("Perceptron", {name: value}, self.dtype)[name]
+        check_shape("Perceptron", name, array, self._params.shape)
+        self._parameters.assign(f"Perceptron.{name}", np.ascontiguousarray(array))
 
     @property
     def n_in(self) -> int:
@@ -128,12 +135,15 @@ class Perceptron:
         return {
             "_n_in": self._n_in,
             "_bias": self._bias,
-            "_params": self._gate.snapshot(),
+            "_params": self._parameters.snapshot(),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        params = state.pop("_params")  # memory-mapped, perhaps, or misaligned
         vars(self).update(state)
-        self._set_params(state["_params"])
+        self._own_params(params.dtype.newbyteorder("="))
+        self._params[...] = params
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Write the perceptron to a safetensors file, which `siglin.load` reads.
@@ -186,14 +196,10 @@ class Perceptron:
         array([[0.]])
         """
         ready = check_rows("predict", "x", x, self.dtype, self._n_in)
-        ticket = self._gate.enter_read()
-        try:
-            params = self._gate.readable()
-            w = params[: self._n_in].reshape(-1, 1)
-            b = params[self._n_in :] if self._bias else None
-            return forward(ready, w, b, activation="step", out=out)
-        finally:
-            self._gate.leave_read(ticket)
+        params = self._parameters.snapshot()
+        w = params[: self._n_in].reshape(-1, 1)
+        b = params[self._n_in :] if self._bias else None
+        return forward(ready, w, b, activation="step", out=out)
 
     def fit(self, x: ArrayLike, t: ArrayLike, *, epochs: int = 1000) -> History:
         """Apply the perceptron rule, row by row, until an epoch without a mistake.
@@ -247,20 +253,17 @@ class Perceptron:
         >>> perceptron.theta
         array([2.])
         """
-        with self._gate:
-            epochs = check_integer("fit", "epochs", epochs, 0, 2**63 - 1)
-            rows = check_rows("fit", "x", x, self.dtype, self._n_in)
-            labels = check_labels("fit", t, len(rows), self.dtype)
-            check_finite("fit", "x", rows)
-            started = time.perf_counter()
-            before = self._params.copy()
-            mistakes, done, reason = _perceptron_fit(
-                self._params, rows, labels.reshape(-1, 1), self._bias, epochs
-            )
-            if not np.isfinite(self._params).all():
-                self._params[...] = before
-                msg = "fit: the parameters overflowed; those from before are kept"
-                raise DivergenceError(msg)
-            seconds = time.perf_counter() - started
+        epochs = check_integer("fit", "epochs", epochs, 0, 2**63 - 1)
+        rows = check_rows("fit", "x", x, self.dtype, self._n_in)
+        labels = check_labels("fit", t, len(rows), self.dtype)
+        check_finite("fit", "x", rows)
+        started = time.perf_counter()
+        mistakes, done, reason = _perceptron_fit(
+            self._parameters, rows, labels.reshape(-1, 1), self._bias, epochs
+        )
+        if reason == "diverged":
+            msg = "fit: the parameters overflowed; those from before are kept"
+            raise DivergenceError(msg)
+        seconds = time.perf_counter() - started
         losses = [float(count) for count in mistakes]
         return History(losses, done, done * len(rows), seconds, reason)

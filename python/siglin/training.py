@@ -1,12 +1,9 @@
-"""What surrounds a fit: its history, its callback and progress, and who may run it."""
+"""What surrounds a fit: its history, its callback, its progress and its validation."""
 
 import importlib
 import math
-import os
 import sys
-import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -327,7 +324,7 @@ class Validation:
 
 
 class Watch:
-    """What the native loop calls, and what is known of a fit that was broken off.
+    """What the native loop calls.
 
     Parameters
     ----------
@@ -349,7 +346,6 @@ class Watch:
         self.out_of_patience = False
         self.params = params.view()
         self.params.flags.writeable = False
-        self.steps = 0
         # A callback is called after every epoch, progress does not need to be.
         self.interval = 0.0 if callback else progress.interval
 
@@ -381,7 +377,6 @@ class Watch:
 
     def on_epoch(self, epoch: int, step: int, loss: float) -> bool:
         """Return whether to stop after this epoch."""
-        self.steps = step
         self.progress.epoch(epoch, step, loss)
         of_validation = None
         if self.validation is not None:
@@ -399,126 +394,4 @@ class Watch:
 
     def on_step(self, epoch: int, step: int, loss: float) -> None:
         """Show a step."""
-        self.steps = step
         self.progress.step(epoch, step, loss)
-
-    def on_interrupt(self, steps: int) -> None:
-        """Take how many steps there were until Ctrl-C."""
-        self.steps = steps
-
-
-# ---- one fit at a time ---------------------------------------------------------------
-
-
-class Gate:
-    """Lets one fit at a time write the parameters, and others read them whole.
-
-    While a fit runs, the thread that fits sees the parameters as they are; every other
-    thread reads the copy from before the fit. A fit does not begin before the readers
-    of the parameters themselves are done.
-
-    A read that holds the interpreter's lock from its look at ``quiet`` to its end needs
-    no ticket: no fit can start meanwhile.
-
-    Parameters
-    ----------
-    params : ndarray
-        The vector that fits write into.
-    """
-
-    # Slots, so that the native predict_now reaches one without running Python.
-    __slots__ = (
-        "__weakref__",
-        "_lock",
-        "before",
-        "owner",
-        "params",
-        "quiet",
-        "readers",
-    )
-
-    def __init__(self, params: Array) -> None:
-        self.params = params
-        self.quiet: Array | None = params  # the parameters; None while a fit runs
-        self.before: Array | None = None  # the parameters from before the running fit
-        self.owner: int | None = None  # the thread that fits
-        self.readers: dict[object, int] = {}  # one entry per running read: its thread
-        self._lock = threading.Lock()
-        _gates.add(self)
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError("fit: the model is busy with another fit")
-        try:
-            self.owner = threading.get_ident()
-            self.before = self.params.copy()
-            self.quiet = None
-            # Readers that came before this line may be on the vector itself.
-            others = [k for k, who in list(self.readers.items()) if who != self.owner]
-            while any(reader in self.readers for reader in others):
-                time.sleep(0.0002)
-        except BaseException:
-            self._open()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self._open()
-
-    def _open(self) -> None:
-        self.quiet = self.params
-        self.before = None
-        self.owner = None
-        self._lock.release()
-
-    def enter_read(self) -> object:
-        """Return a ticket for `leave_read`.
-
-        Only then ask for `readable`: a fit that starts in between waits for the ticket.
-        """
-        ticket = object()
-        self.readers[ticket] = threading.get_ident()
-        return ticket
-
-    def readable(self) -> Array:
-        """Return parameters that hold still until the ticket is given back."""
-        before = self.before
-        if before is None or self.owner == threading.get_ident():
-            return self.params
-        return before
-
-    def leave_read(self, ticket: object) -> None:
-        """End a read."""
-        self.readers.pop(ticket, None)
-
-    def snapshot(self) -> Array:
-        """Return a copy of the parameters."""
-        ticket = self.enter_read()
-        try:
-            return self.readable().copy()
-        finally:
-            self.leave_read(ticket)
-
-    def after_fork(self) -> None:
-        """Forget, in a forked child, the threads that did not come along."""
-        me = threading.get_ident()
-        self.readers = {k: who for k, who in self.readers.items() if who == me}
-        if self.owner != me:
-            if self.before is not None:
-                self.params[...] = self.before
-            self.quiet = self.params
-            self.before = None
-            self.owner = None
-            # Also where no owner is known yet: its thread may just have taken the lock.
-            self._lock = threading.Lock()
-
-
-_gates: "weakref.WeakSet[Gate]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for gate in list(_gates):
-        gate.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

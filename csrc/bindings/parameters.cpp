@@ -1,0 +1,341 @@
+#include "parameters.h"
+
+#include <pythread.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <new>
+#include <thread>
+
+#include "../buffer.h"
+#include "module.h"
+
+namespace siglin {
+namespace {
+
+Shared* first_shared = nullptr;
+
+ThreadId this_thread() { return PyThread_get_thread_ident(); }
+
+// Until ready(), with the lock given back in between. Whoever is waited for ends
+// without the waiting thread's help; a signal's handler may end the wait.
+template <class Ready>
+void wait_until(Ready ready) {
+    constexpr std::chrono::microseconds kBetween{100};
+    while (!ready()) {
+        {
+            const ReleaseGil nogil;
+            std::this_thread::sleep_for(kBetween);
+        }
+        if (taking_gil([] { return PyErr_CheckSignals(); }) != 0) {
+            throw py::error_already_set();
+        }
+    }
+}
+
+[[noreturn]] void refuse_busy(const char* function) {
+    throw std::runtime_error(std::string(function) +
+                             ": the network is busy with another fit");
+}
+
+template <class T>
+T* instance_of(const py::handle& value) {
+    static PyObject* const type = py::type::of<T>().ptr();
+    if (reinterpret_cast<PyObject*>(Py_TYPE(value.ptr())) != type) {
+        return nullptr;
+    }
+    auto* instance = reinterpret_cast<py::detail::instance*>(value.ptr());
+    return instance->get_value_and_holder().template value_ptr<T>();
+}
+
+int number_of(DType dtype) {
+    using Api = py::detail::npy_api;
+    return dtype == DType::f32 ? Api::NPY_FLOAT_ : Api::NPY_DOUBLE_;
+}
+
+// A vector on memory that a capsule owns, so that no resize can free it.
+template <class V>
+py::array owned_array(const py::dtype& dtype, index_t n) {
+    Buffer<V> memory(n);
+    std::memset(static_cast<void*>(memory.data()), 0,
+                static_cast<std::size_t>(n) * sizeof(V));
+    auto* data = memory.data();
+    const py::capsule owner(new Buffer<V>(std::move(memory)), [](void* buffer) {
+        delete static_cast<Buffer<V>*>(buffer);
+    });
+    return {dtype, {n}, {static_cast<index_t>(sizeof(V))}, data, owner};
+}
+
+py::object copy_of(const py::object& vector) {
+    return py::reinterpret_borrow<py::array>(vector).attr("copy")();
+}
+
+void copy_values(const py::object& from, const py::object& to) {
+    const auto source = py::reinterpret_borrow<py::array>(from);
+    const auto target = py::reinterpret_borrow<py::array>(to);
+    std::memcpy(const_cast<void*>(target.data()), source.data(),
+                static_cast<std::size_t>(source.nbytes()));
+}
+
+}  // namespace
+
+py::object new_owned_vector(index_t n, DType dtype) {
+    const auto numpy_dtype = py::dtype(number_of(dtype));
+    if (dtype == DType::f32) {
+        return owned_array<float>(numpy_dtype, n);
+    }
+    return owned_array<double>(numpy_dtype, n);
+}
+
+py::array_t<std::uint64_t> new_owned_words(const std::uint64_t* words) {
+    py::array state =
+        owned_array<std::uint64_t>(py::dtype::of<std::uint64_t>(), index_t{4});
+    std::copy_n(words, 4, static_cast<std::uint64_t*>(state.mutable_data()));
+    return state;
+}
+
+Shared::Shared() : next_(first_shared) {
+    if (next_ != nullptr) {
+        next_->previous_ = this;
+    }
+    first_shared = this;
+}
+
+Shared::~Shared() {
+    (previous_ == nullptr ? first_shared : previous_->next_) = next_;
+    if (next_ != nullptr) {
+        next_->previous_ = previous_;
+    }
+}
+
+void Shared::forget_other_threads() {
+    const ThreadId me = this_thread();
+    for (Shared* one = first_shared; one != nullptr; one = one->next_) {
+        one->forget_others(me);
+    }
+}
+
+Parameters::Parameters(index_t n, DType dtype) : vector_(new_owned_vector(n, dtype)) {}
+
+py::object Parameters::snapshot() {
+    return copy_of(kept_by_others(owner_, this_thread()) ? before_ : vector_);
+}
+
+void Parameters::assign(const py::object& function, const py::object& values) {
+    const auto name = function.cast<std::string>();
+    const Writing writing(name.c_str(), py::cast(this), Writing::What::parameters);
+    const Argument to = argument(name.c_str(), "params", writing.array());
+    const Argument from = argument(name.c_str(), "values", values, to);
+    check_vector(to, kAny);
+    check_vector(from, to.extent(0));
+    check_writable(to);
+    std::memmove(to.array->data, from.array->data,
+                 static_cast<std::size_t>(to.extent(0) * to.item_size()));
+}
+
+bool Parameters::read_by_others(ThreadId me) const {
+    return std::any_of(readers_.begin(), readers_.end(),
+                       [me](ThreadId reader) { return reader != me; });
+}
+
+void Parameters::forget_others(ThreadId me) {
+    std::erase_if(readers_, [me](ThreadId reader) { return reader != me; });
+    if (writer_ != me) {
+        writer_ = 0;
+    }
+    if (owner_ == 0 || owner_ == me) {
+        return;
+    }
+    copy_values(before_, vector_);  // the fit stopped in the middle of a step
+    before_ = py::object();
+    owner_ = 0;
+}
+
+Parameters* parameters_of(const py::handle& value) {
+    return instance_of<Parameters>(value);
+}
+
+Reading::Reading(const py::handle& parameters) {
+    Parameters* const of = parameters_of(parameters);
+    if (of == nullptr) {
+        array_ = py::reinterpret_borrow<py::object>(parameters);
+        return;
+    }
+    me_ = this_thread();
+    wait_until([&] {
+        return !of->writes_parameters_ || !of->kept_by_others(of->writer_, me_);
+    });
+    if (of->kept_by_others(of->owner_, me_)) {
+        array_ = of->before_;
+        return;
+    }
+    of->readers_.push_back(me_);
+    of_ = of;
+    array_ = of->vector_;
+}
+
+Reading::~Reading() {
+    if (of_ != nullptr) {
+        auto& readers = of_->readers_;
+        readers.erase(std::find(readers.begin(), readers.end(), me_));
+    }
+}
+
+Writing::Writing(const char* function, const py::handle& parameters, What what) {
+    Parameters* const of = parameters_of(parameters);
+    if (of == nullptr) {
+        array_ = py::reinterpret_borrow<py::object>(parameters);
+        return;
+    }
+    const ThreadId me = this_thread();
+    wait_until([&] {
+        if (of->kept_by_others(of->owner_, me) || of->writer_ == me) {
+            refuse_busy(function);
+        }
+        return of->writer_ == 0;
+    });
+    array_ = of->vector_;
+    of_ = of;
+    of->writer_ = me;
+    of->writes_parameters_ = what == What::parameters;
+    if (of->writes_parameters_) {
+        try {
+            wait_until([&] { return !of->read_by_others(me); });
+        } catch (...) {
+            of->writer_ = 0;
+            throw;
+        }
+    }
+}
+
+Writing::~Writing() {
+    if (of_ != nullptr) {
+        of_->writer_ = 0;
+    }
+}
+
+Fitting::Fitting(const char* function, const py::handle& parameters) {
+    Parameters* const of = parameters_of(parameters);
+    if (of == nullptr) {
+        array_ = py::reinterpret_borrow<py::object>(parameters);
+        return;
+    }
+    const ThreadId me = this_thread();
+    wait_until([&] {
+        if (of->owner_ != 0 || of->writer_ == me) {
+            refuse_busy(function);
+        }
+        return of->writer_ == 0;
+    });
+    of->before_ = copy_of(of->vector_);
+    of->owner_ = me;
+    of_ = of;
+    try {
+        // Who comes from now on reads the copy.
+        wait_until([&] { return !of->read_by_others(me); });
+    } catch (...) {
+        end();
+        throw;
+    }
+    array_ = of->vector_;
+}
+
+void Fitting::undo() {
+    if (of_ != nullptr) {
+        copy_values(of_->before_, of_->vector_);
+    }
+}
+
+void Fitting::end() {
+    if (of_ != nullptr) {
+        of_->owner_ = 0;
+        of_->before_ = py::object();
+        of_ = nullptr;
+    }
+}
+
+void OptimizerMemory::reset() {
+    moments_ = py::none();
+    step_count_ = 0;
+}
+
+void OptimizerMemory::forget_others(ThreadId me) {
+    if (owner_ != 0 && owner_ != me) {
+        owner_ = 0;
+        reset();
+    }
+}
+
+Stepping::Stepping(const char* function, const py::handle& memory) {
+    OptimizerMemory* const of = instance_of<OptimizerMemory>(memory);
+    if (of == nullptr) {
+        array_ = py::reinterpret_borrow<py::object>(memory);
+        return;
+    }
+    if (of->owner_ != 0) {
+        throw std::runtime_error(std::string(function) +
+                                 ": the optimizer is busy with another fit");
+    }
+    of->owner_ = this_thread();
+    of_ = of;
+    array_ = of->moments_;
+}
+
+Stepping::~Stepping() {
+    if (of_ != nullptr) {
+        of_->owner_ = 0;
+    }
+}
+
+py::object Stepping::array(DType dtype) const {
+    return array_.is_none() ? new_owned_vector(0, dtype) : array_;
+}
+
+std::int64_t Stepping::step_count(std::int64_t otherwise) const {
+    return of_ == nullptr ? otherwise : of_->step_count_;
+}
+
+void Stepping::add_steps(std::int64_t steps) {
+    if (of_ != nullptr) {
+        of_->step_count_ += steps;
+    }
+}
+
+void Stepping::forget() {
+    if (of_ != nullptr) {
+        of_->reset();
+    }
+}
+
+void bind_parameters(py::module_& m) {
+    using py::arg;
+    const py::module_ os = py::module_::import("os");
+    if (py::hasattr(os, "register_at_fork")) {
+        os.attr("register_at_fork")(
+            arg("after_in_child") = py::cpp_function(&Shared::forget_other_threads));
+    }
+    m.def(
+        "new_vector",
+        [](index_t n, const std::string& dtype) {
+            return new_owned_vector(n, dtype_from("new_vector", dtype));
+        },
+        arg("n"), arg("dtype"));
+    py::class_<Parameters>(m, "Parameters")
+        .def(py::init([](index_t n, const std::string& dtype) {
+                 return new Parameters(n, dtype_from("Parameters", dtype));
+             }),
+             arg("n"), arg("dtype"))
+        .def_property_readonly("vector", &Parameters::vector)
+        .def("snapshot", &Parameters::snapshot)
+        .def("assign", &Parameters::assign, arg("function"), arg("values"));
+    py::class_<OptimizerMemory>(m, "OptimizerMemory")
+        .def(py::init<>())
+        .def_property("moments", &OptimizerMemory::moments,
+                      &OptimizerMemory::set_moments)
+        .def_property("step_count", &OptimizerMemory::step_count,
+                      &OptimizerMemory::set_step_count)
+        .def("reset", &OptimizerMemory::reset);
+}
+
+}  // namespace siglin
