@@ -10,6 +10,7 @@
 #include <optional>
 #include <tuple>
 
+#include "../float_environment.h"
 #include "../learn.h"
 #include "../predict.h"
 #include "../random.h"
@@ -906,30 +907,35 @@ py::tuple perceptron_fit(const py::object& params_, const py::object& x_,
 void bind_network(py::module_& m) {
     using py::arg;
     const auto none = py::none();
+    const auto environment = py::call_guard<KeepSubnormals>();
     m.def("perceptron_fit", &perceptron_fit, arg("params"), arg("x"), arg("t"),
-          arg("bias"), arg("epochs"));
+          arg("bias"), arg("epochs"), environment);
     m.def("fit_many", &fit_jobs, arg("x"), arg("jobs").noconvert(), py::kw_only(),
           arg("epochs"), arg("batch_size"), arg("shuffle"), arg("tol"),
-          arg("steps").noconvert(), arg("on_progress"));
+          arg("steps").noconvert(), arg("on_progress"), environment);
     py::class_<Network> network(m, "Network");
     network
         .def(py::init<const std::vector<index_t>&, const std::vector<std::string>&,
                       const std::vector<bool>&, const std::string&,
                       const std::string&>(),
-             arg("sizes"), arg("activations"), arg("biases"), arg("loss"), arg("dtype"))
+             arg("sizes"), arg("activations"), arg("biases"), arg("loss"), arg("dtype"),
+             environment)
         .def_property_readonly("n_params", &Network::n_params)
-        .def("predict", &Network::predict, arg("params"), arg("x"), arg("out") = none)
+        .def("predict", &Network::predict, arg("params"), arg("x"), arg("out") = none,
+             environment)
         .def("loss", &Network::loss, arg("params"), arg("x"), arg("t"), py::kw_only(),
-             arg("weights") = none, arg("scikit_learn") = false)
+             arg("weights") = none, arg("scikit_learn") = false, environment)
         .def("loss_and_grads", &Network::loss_and_grads, arg("params"), arg("grads"),
              arg("x"), arg("t"), py::kw_only(), arg("weights") = none, arg("l1") = 0.0,
-             arg("l2") = 0.0, arg("scikit_learn") = false)
-        .def("output_gradient", &Network::output_gradient, arg("z"), arg("t"))
+             arg("l2") = 0.0, arg("scikit_learn") = false, environment)
+        .def("output_gradient", &Network::output_gradient, arg("z"), arg("t"),
+             environment)
         .def("fit", &Network::fit, arg("params"), arg("x"), arg("t"), arg("state"),
              py::kw_only(), arg("lr"), arg("epochs"), arg("batch_size"), arg("shuffle"),
              arg("tol"), arg("optimizer"), arg("options"), arg("moments"),
              arg("step_count"), arg("on_epoch"), arg("min_interval"), arg("on_step"),
-             arg("every"), arg("on_interrupt") = none, arg("extras") = none);
+             arg("every"), arg("on_interrupt") = none, arg("extras") = none,
+             environment);
     static PyMethodDef methods[] = {
         fast_function<&Network::predict_now, kPredictNow>(),
         fast_function<&Network::learn_now, kLearnNow>(),
