@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "dispatch.h"
+#include "float_environment.h"
 #include "layer.h"
 #include "random.h"
 
@@ -141,10 +142,18 @@ void BlockRunner<T>::forward(const BlockArrays<T>& block, const T* params,
                             static_cast<double>(layer.n_out));
             }
         } else {
-            layer_forward<T>(
-                input, packed_.rows(l, params), bias_of(plan_.layers[l], params), f,
-                {block.a[l], x.rows, layer.n_out, layer.n_out},
-                {d, x.rows, layer.n_out, layer.n_out}, progress, packed_.panels(l));
+            const auto run = [&] {
+                layer_forward<T>(
+                    input, packed_.rows(l, params), bias_of(plan_.layers[l], params), f,
+                    {block.a[l], x.rows, layer.n_out, layer.n_out},
+                    {d, x.rows, layer.n_out, layer.n_out}, progress, packed_.panels(l));
+            };
+            if (l == last) {
+                run();
+            } else {
+                const FlushSubnormals environment;  // the outputs may keep theirs
+                run();
+            }
         }
         if (dropping != nullptr && l < last) {
             drop_out(block, *dropping, l);

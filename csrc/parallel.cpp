@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cfenv>
 #include <chrono>
 #include <climits>
 #include <csignal>
@@ -16,6 +15,8 @@
 #include <ctime>
 #include <exception>
 #include <stdexcept>
+
+#include "float_environment.h"
 
 namespace siglin {
 namespace {
@@ -66,6 +67,7 @@ struct Team {
     void (*run)(const void*, index_t);
     const void* body;
     std::exception_ptr* error;
+    ControlWord environment;  // the caller's, for the work's blocks
     std::atomic<bool> failed;
     std::atomic<int> cpu;       // of the caller, when it announced the work
     std::atomic<bool> crowded;  // a helper has claimed blocks on that CPU
@@ -86,6 +88,7 @@ constinit Team team = {.signal = 0,
                        .run = nullptr,
                        .body = nullptr,
                        .error = nullptr,
+                       .environment = 0,
                        .failed = false,
                        .cpu = -1,
                        .crowded = false,
@@ -134,7 +137,8 @@ bool spin_until(Ready ready) {
     return false;
 }
 
-// Runs blocks until all are claimed; returns how many of `pending` this accounts for.
+// Runs blocks until all are claimed, in the floating-point environment of the thread
+// that announced them; returns how many of `pending` this accounts for.
 std::uint32_t claim_blocks() {
     std::uint32_t count = 0;
     std::uint32_t left = team.unclaimed.load(std::memory_order_relaxed);
@@ -143,7 +147,9 @@ std::uint32_t claim_blocks() {
                 left, left - 1, std::memory_order_acquire, std::memory_order_relaxed)) {
             continue;
         }
-        ++count;
+        if (count++ == 0) {
+            set_control_word(team.environment);
+        }
         try {
             team.run(team.body, team.blocks - static_cast<index_t>(left));
         } catch (...) {
@@ -229,8 +235,6 @@ void help() {
 
 void* helper(void*) {
     pthread_setname_np(pthread_self(), "siglin");
-    // Threads inherit flags like flush-to-zero from the one that starts them.
-    std::fesetenv(FE_DFL_ENV);
     for (;;) {
         // Read before looking for work: what comes after the look changes it.
         const std::uint32_t seen = team.signal.load(std::memory_order_acquire);
@@ -366,6 +370,7 @@ void run_blocks(index_t blocks, double multiply_adds,
     team.run = run;
     team.body = body;
     team.error = &error;
+    team.environment = control_word();
     team.failed.store(false, std::memory_order_relaxed);
     team.cpu.store(sched_getcpu(), std::memory_order_relaxed);
     team.crowded.store(false, std::memory_order_relaxed);

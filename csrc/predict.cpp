@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "dispatch.h"
+#include "float_environment.h"
 
 namespace siglin {
 
@@ -30,13 +31,21 @@ bool predict_few(const NetworkPlan& plan, const T* params, MatrixView<const T> x
                                     ? out
                                     : MatrixView<T>{l % 2 == 0 ? even : odd, x.rows,
                                                     layer.n_out, layer.n_out};
-        kernels.forward({input,
-                         {params + layer.w, layer.n_in, layer.n_out, layer.n_out},
-                         layer.b >= 0 ? params + layer.b : nullptr,
-                         layer.activation,
-                         a,
-                         {nullptr, a.rows, a.cols, a.stride},
-                         workspace});
+        const auto forward = [&] {
+            kernels.forward({input,
+                             {params + layer.w, layer.n_in, layer.n_out, layer.n_out},
+                             layer.b >= 0 ? params + layer.b : nullptr,
+                             layer.activation,
+                             a,
+                             {nullptr, a.rows, a.cols, a.stride},
+                             workspace});
+        };
+        if (l == last) {
+            forward();
+        } else {
+            const FlushSubnormals environment;
+            forward();
+        }
         input = {a.data, a.rows, a.cols, a.stride};
     }
     if (plan.loss == Loss::cross_entropy) {

@@ -4,6 +4,7 @@
 
 #include "buffer.h"
 #include "dispatch.h"
+#include "float_environment.h"
 
 namespace siglin {
 
@@ -15,16 +16,18 @@ void tape_forward(const NetworkPlan& plan, const T* params, MatrixView<const T> 
     for (std::size_t l = 0; l < plan.layers.size(); ++l) {
         const RowLayer& layer = plan.layers[l];
         const bool last = l + 1 == plan.layers.size();
-        layer_forward<T>(input,
-                         {params + layer.w, layer.n_in, layer.n_out, layer.n_out},
-                         bias_of(layer, params),
-                         last ? Activation::identity : layer.activation,
-                         last ? z : tape[l].a,
-                         last ? MatrixView<T>{nullptr, z.rows, z.cols, z.stride}
-                              : tape[l].derivative,
-                         &progress);
-        if (!last) {
-            input = {tape[l].a.data, tape[l].a.rows, tape[l].a.cols, tape[l].a.stride};
+        const MatrixView<const T> w = {params + layer.w, layer.n_in, layer.n_out,
+                                       layer.n_out};
+        const T* const b = bias_of(layer, params);
+        if (last) {
+            layer_forward<T>(input, w, b, Activation::identity, z,
+                             {nullptr, z.rows, z.cols, z.stride}, &progress);
+        } else {
+            const FlushSubnormals environment;
+            const MatrixView<T>& a = tape[l].a;
+            layer_forward<T>(input, w, b, layer.activation, a, tape[l].derivative,
+                             &progress);
+            input = {a.data, a.rows, a.cols, a.stride};
         }
     }
     const auto& kernels = kernel_table().kernels<T>();

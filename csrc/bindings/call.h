@@ -8,6 +8,7 @@
 
 #include <utility>
 
+#include "../float_environment.h"
 #include "errors.h"
 #include "gil.h"
 
@@ -42,6 +43,7 @@ template <const Signature& kSignature, std::size_t... kAt, class Call>
 PyObject* call_bound(PyObject* const* given, Py_ssize_t count, PyObject* keywords,
                      std::index_sequence<kAt...>, Call call) noexcept {
     constexpr int kSize = sizeof...(kAt);
+    const KeepSubnormals environment;
     try {
         // An error's text and an overlap are asked of Python code, which takes the
         // lock.

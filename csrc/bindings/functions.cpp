@@ -421,7 +421,8 @@ index_t first_outside(const py::object& x_, double low, double high) {
 
 void bind_functions(py::module_& m) {
     using py::arg;
-    m.def("activations", &activation_names);
+    const auto environment = py::call_guard<KeepSubnormals>();
+    m.def("activations", &activation_names, environment);
     static PyMethodDef functions[] = {
         fast_function<activate, kActivate>(),
         fast_function<forward, kForward>(),
@@ -433,7 +434,8 @@ void bind_functions(py::module_& m) {
         {nullptr, nullptr, 0, nullptr},
     };
     add_functions(m, functions);
-    m.def("first_outside", &first_outside, arg("x"), arg("low"), arg("high"));
+    m.def("first_outside", &first_outside, arg("x"), arg("low"), arg("high"),
+          environment);
 }
 
 }  // namespace siglin

@@ -14,6 +14,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "../float_environment.h"
+
 namespace siglin {
 
 // Stops the thread where pthread_exit unwinds it, which is no exception that is on its
@@ -90,6 +92,7 @@ class ReleaseGil {
 };
 
 // work() with the GIL, from the thread of a ReleaseGil. Without one the thread has it.
+// It runs in the floating-point environment of whoever called the entry.
 template <class Work>
 auto with_gil(Work work) {
     struct TakeGil {
@@ -106,6 +109,7 @@ auto with_gil(Work work) {
         }
     };
     const TakeGil gil;
+    const CallersFloatEnvironment environment;
     return taking_gil(work);
 }
 

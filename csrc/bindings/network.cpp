@@ -10,6 +10,7 @@
 #include <optional>
 #include <tuple>
 
+#include "../float_environment.h"
 #include "../learn.h"
 #include "../predict.h"
 #include "../random.h"
@@ -234,6 +235,7 @@ class Network {
             !is_writable(params) || extents_touch(params, x)) {
             return py::none();
         }
+        const FlushSubnormals environment;
         return dispatch_dtype(dtype_, [&](auto tag) -> py::object {
             using T = decltype(tag);
             constexpr index_t kFew = 64;
@@ -1055,37 +1057,45 @@ py::tuple perceptron_fit(const py::object& params_, const py::object& x_,
 void bind_network(py::module_& m) {
     using py::arg;
     const auto none = py::none();
+    const auto environment = py::call_guard<KeepSubnormals>();
+    // Hidden layers, gradients and moments count subnormal numbers as 0: saturated units
+    // and late steps would take many times as long. What predicts flushes in its hidden
+    // layers alone.
+    const auto flushing = py::call_guard<FlushSubnormals>();
     m.def("perceptron_fit", &perceptron_fit, arg("params"), arg("x"), arg("t"),
-          arg("bias"), arg("epochs"));
+          arg("bias"), arg("epochs"), environment);
     m.def("fit_many", &fit_jobs, arg("x"), arg("jobs").noconvert(), py::kw_only(),
           arg("epochs"), arg("batch_size"), arg("shuffle"), arg("tol"),
-          arg("on_progress"));
+          arg("on_progress"), flushing);
     py::class_<Network> network(m, "Network");
     network
         .def(py::init<const std::vector<index_t>&, const std::vector<std::string>&,
                       const std::vector<bool>&, const std::string&,
                       const std::string&>(),
-             arg("sizes"), arg("activations"), arg("biases"), arg("loss"), arg("dtype"))
+             arg("sizes"), arg("activations"), arg("biases"), arg("loss"), arg("dtype"),
+             environment)
         .def_property_readonly("n_params", &Network::n_params)
-        .def("predict", &Network::predict, arg("params"), arg("x"), arg("out") = none)
+        .def("predict", &Network::predict, arg("params"), arg("x"), arg("out") = none,
+             environment)
         .def("loss", &Network::loss, arg("params"), arg("x"), arg("t"), py::kw_only(),
-             arg("weights") = none, arg("scikit_learn") = false)
+             arg("weights") = none, arg("scikit_learn") = false, flushing)
         .def("loss_and_grads", &Network::loss_and_grads, arg("params"), arg("grads"),
              arg("x"), arg("t"), py::kw_only(), arg("weights") = none, arg("l1") = 0.0,
-             arg("l2") = 0.0, arg("scikit_learn") = false)
-        .def("output_gradient", &Network::output_gradient, arg("z"), arg("t"))
-        .def("forward", &Network::forward, arg("params"), arg("x"))
+             arg("l2") = 0.0, arg("scikit_learn") = false, flushing)
+        .def("output_gradient", &Network::output_gradient, arg("z"), arg("t"), flushing)
+        .def("forward", &Network::forward, arg("params"), arg("x"), environment)
         .def("backward", &Network::backward, arg("params"), arg("grads"), arg("x"),
-             arg("hidden"), arg("z"), arg("t"))
+             arg("hidden"), arg("z"), arg("t"), flushing)
         .def("backward_from", &Network::backward_from, arg("params"), arg("grads"),
-             arg("x"), arg("hidden"), arg("z"), arg("da"))
-        .def("update", &Network::update, arg("params"), arg("grads"), arg("lr"))
+             arg("x"), arg("hidden"), arg("z"), arg("da"), flushing)
+        .def("update", &Network::update, arg("params"), arg("grads"), arg("lr"),
+             flushing)
         .def("fit", &Network::fit, arg("params"), arg("x"), arg("t"), arg("state"),
              py::kw_only(), arg("lr"), arg("epochs"), arg("batch_size"), arg("shuffle"),
              arg("tol"), arg("optimizer"), arg("options"), arg("memory"),
              arg("step_count") = 0, arg("on_epoch"), arg("min_interval"),
              arg("on_step"), arg("every"), arg("on_end") = none,
-             arg("extras") = none, arg("function") = "fit");
+             arg("extras") = none, arg("function") = "fit", flushing);
     static PyMethodDef methods[] = {
         fast_function<&Network::predict_now, kPredictNow>(),
         fast_function<&Network::learn_now, kLearnNow>(),

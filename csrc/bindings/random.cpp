@@ -1,6 +1,7 @@
 // Seeded numbers over a state that Python owns.
 #include "../random.h"
 
+#include "../float_environment.h"
 #include "array.h"
 #include "module.h"
 #include "parameters.h"
@@ -77,12 +78,14 @@ void fill_normal(const py::object& state, const py::object& out) {
 
 void bind_random(py::module_& m) {
     const auto state = py::arg("state");
-    m.def("seed_generator", &seed_generator, py::arg("seed"));
-    m.def("copy_generator", &copy_generator, state);
-    m.def("random_bits", &random_bits, state, py::arg("n"));
-    m.def("permutation", &permutation, state, py::arg("n"));
-    m.def("fill_uniform", &fill_uniform, state, py::arg("out"), py::arg("bound"));
-    m.def("fill_normal", &fill_normal, state, py::arg("out"));
+    const auto environment = py::call_guard<KeepSubnormals>();
+    m.def("seed_generator", &seed_generator, py::arg("seed"), environment);
+    m.def("copy_generator", &copy_generator, state, environment);
+    m.def("random_bits", &random_bits, state, py::arg("n"), environment);
+    m.def("permutation", &permutation, state, py::arg("n"), environment);
+    m.def("fill_uniform", &fill_uniform, state, py::arg("out"), py::arg("bound"),
+          environment);
+    m.def("fill_normal", &fill_normal, state, py::arg("out"), environment);
 }
 
 }  // namespace siglin

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "../float_environment.h"
 #include "../parallel.h"
 #include "array.h"
 #include "module.h"
@@ -88,11 +89,13 @@ py::tuple parallel_probe(index_t blocks, double multiply_adds, double busy,
 }  // namespace
 
 void bind_threads(py::module_& m) {
-    m.def("get_num_threads", &num_threads);
-    m.def("set_num_threads", &set_checked, py::arg("n"));
+    const auto environment = py::call_guard<KeepSubnormals>();
+    m.def("get_num_threads", &num_threads, environment);
+    m.def("set_num_threads", &set_checked, py::arg("n"), environment);
     m.def("parallel_probe", &parallel_probe, py::arg("blocks"),
           py::arg("multiply_adds"), py::kw_only(), py::arg("busy") = 0.0,
-          py::arg("sleep") = 0.0, py::arg("throw_at") = -1, py::arg("nested") = 0);
+          py::arg("sleep") = 0.0, py::arg("throw_at") = -1, py::arg("nested") = 0,
+          environment);
 }
 
 }  // namespace siglin

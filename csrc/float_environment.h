@@ -1,0 +1,177 @@
+// The floating-point environment: how numbers are rounded, what becomes of subnormal
+// ones, and whether an exception traps. It is a thread's, and whoever calls us may have
+// another one than we want: a rounding mode of its own, or a flush of subnormals, which
+// torch.set_flush_denormal or a library built with -ffast-math switches on. The bits of
+// our results must not depend on that, so every entry of the core holds a
+// FloatEnvironment, and the thread team runs a block in the environment of the thread
+// that asked for it (parallel.cpp).
+//
+// What Python code finds that runs while an entry works:
+// - where the entry reads its arguments and makes its results (__float__ of an lr, a
+//   NumPy call that explains an overlap): that of the entry, which is the default one;
+// - under with_gil (a signal's handler, a callback): that of whoever called the entry,
+//   see CallersFloatEnvironment. What it changes there ends with it.
+// pybind11 converts the arguments before a call_guard is made and the result after it
+// is gone; both are exact.
+//
+// What keeps the work between the guard's two ends: reading and writing the control
+// word are volatile and clobber memory, so no load, no store and no call of a function
+// that the compiler does not see into crosses them. The work on arrays is done by such
+// calls (kernels through a table of pointers, the core's functions in other translation
+// units), and what a binding computes by itself comes from memory or from a call after
+// the guard is made, and goes to memory or into a call before it ends. Only arithmetic
+// on constants and on a function's own arguments could move; constants are folded as if
+// rounded to nearest, which is what we want. There is no interprocedural optimisation
+// between translation units, which would see into the calls.
+//
+// -fno-trapping-math lets the compiler compute what the program does not ask for, so
+// work may raise exceptions that nobody meant; no exception traps inside a guard.
+#pragma once
+
+#include <cstdint>
+
+namespace siglin {
+
+#if defined(__x86_64__)
+
+// MXCSR. (The x87 unit has a control word of its own; nothing here computes with it.)
+using ControlWord = std::uint32_t;
+
+namespace detail {
+constexpr ControlWord kFlushesResults = 1U << 15;
+constexpr ControlWord kFlushesArguments = 1U << 6;
+constexpr ControlWord kMasksExceptions = 0x1F80;
+// Those, the rounding mode (0: to nearest), and not the six flags of what has happened.
+constexpr ControlWord kControl = 0xFFC0;
+constexpr ControlWord kKeeps = kMasksExceptions;
+constexpr ControlWord kFlushes = kMasksExceptions | kFlushesResults | kFlushesArguments;
+}  // namespace detail
+
+inline ControlWord control_word() {
+    ControlWord word;
+    __asm__ volatile("stmxcsr %0" : "=m"(word) : : "memory");
+    return word;
+}
+
+inline void write_control_word(ControlWord word) {
+    __asm__ volatile("ldmxcsr %0" : : "m"(word) : "memory");
+}
+
+#elif defined(__aarch64__)
+
+// FPCR, whose upper half is empty. The flags of what has happened are in another
+// register, FPSR.
+using ControlWord = std::uint32_t;
+
+namespace detail {
+constexpr ControlWord kFlushes = 1U << 24;  // FZ: arguments and results
+constexpr ControlWord kKeeps = 0;
+// FZ, the rounding mode (bits 22 and 23, 0: to nearest), the traps (8 to 12 and 15),
+// and what changes NaNs and the meaning of the others: DN (25), FZ16 (19), FIZ, AH and
+// NEP (0 to 2).
+constexpr ControlWord kControl = 0x03C8'9F07;
+}  // namespace detail
+
+inline ControlWord control_word() {
+    std::uint64_t word;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(word) : : "memory");
+    return static_cast<ControlWord>(word);
+}
+
+inline void write_control_word(ControlWord word) {
+    __asm__ volatile("msr fpcr, %0" : : "r"(std::uint64_t{word}) : "memory");
+}
+
+#else
+#error "which control word has this architecture?"
+#endif
+
+// Makes the environment of `word` this thread's. To read the word takes about a
+// nanosecond; to write it stops the processor's pipeline, so that is done for a
+// difference alone. Flags of what has happened make none.
+inline void set_control_word(ControlWord word) {
+    if (((control_word() ^ word) & detail::kControl) != 0) {
+        write_control_word(word);
+    }
+}
+
+enum class Subnormals { keep, flush };
+
+namespace detail {
+constexpr ControlWord kNoWord = ~ControlWord{0};
+// As it was before the outermost guard of this thread that changed it; kNoWord where no
+// guard has: then what is there is the caller's.
+inline constinit thread_local ControlWord callers_word = kNoWord;
+}  // namespace detail
+
+// While it lives: rounding to nearest, no traps, and subnormal numbers kept, or counted
+// as 0 wherever arithmetic reads or makes one. Afterwards all is as it was, so guards
+// may be nested. A guard that had to change something puts the caller's flags of what
+// has happened back as well; one that found all right, the usual case, only looks, and
+// the flags are then what the work has made of them.
+template <Subnormals kSubnormals>
+class FloatEnvironment {
+  public:
+    FloatEnvironment() : before_(control_word()) {
+        constexpr ControlWord kWanted =
+            kSubnormals == Subnormals::flush ? detail::kFlushes : detail::kKeeps;
+        if ((before_ & detail::kControl) != kWanted) [[unlikely]] {
+            change((before_ & ~detail::kControl) | kWanted);
+        }
+    }
+    ~FloatEnvironment() {
+        if (changed_) [[unlikely]] {
+            restore();
+        }
+    }
+    FloatEnvironment(const FloatEnvironment&) = delete;
+    FloatEnvironment& operator=(const FloatEnvironment&) = delete;
+
+  private:
+    void change(ControlWord word) {
+        changed_ = true;
+        if (detail::callers_word == detail::kNoWord) {
+            detail::callers_word = before_;
+            outermost_ = true;
+        }
+        write_control_word(word);
+    }
+
+    void restore() {
+        write_control_word(before_);
+        if (outermost_) {
+            detail::callers_word = detail::kNoWord;
+        }
+    }
+
+    ControlWord before_;
+    bool changed_ = false;
+    bool outermost_ = false;
+};
+
+using KeepSubnormals = FloatEnvironment<Subnormals::keep>;
+using FlushSubnormals = FloatEnvironment<Subnormals::flush>;
+
+// While it lives, inside of guards: the environment as it was outside of all of them,
+// for Python code that is run in between.
+class CallersFloatEnvironment {
+  public:
+    CallersFloatEnvironment() : ours_(control_word()), callers_(detail::callers_word) {
+        if (callers_ != detail::kNoWord) [[unlikely]] {
+            detail::callers_word = detail::kNoWord;
+            write_control_word(callers_);
+        }
+    }
+    ~CallersFloatEnvironment() {
+        set_control_word(ours_);
+        detail::callers_word = callers_;
+    }
+    CallersFloatEnvironment(const CallersFloatEnvironment&) = delete;
+    CallersFloatEnvironment& operator=(const CallersFloatEnvironment&) = delete;
+
+  private:
+    ControlWord ours_;
+    ControlWord callers_;
+};
+
+}  // namespace siglin
