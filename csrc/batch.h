@@ -50,9 +50,10 @@ template <class T>
 struct Descent {
     T* params;
     T lr;
-    // Says of the parameters before the step, and is told of the step, what keeps every
-    // number finite. Asked before the first parameter changes.
-    std::function<StepBound&()> bound;
+    // The bound on the parameters before the step, to which the step is added. With
+    // `anew`, where it has grown since the parameters were measured, they are measured
+    // again. Asked before the first parameter changes.
+    std::function<StepBound&(bool anew)> bound;
     // Of steps with one row each: x of the next, or null.
     const T* next_x = nullptr;
     bool done = false;   // whether the parameters are the new ones

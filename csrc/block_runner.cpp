@@ -32,6 +32,14 @@ BlockRunner<T>::BlockRunner(const NetworkPlan& plan, index_t rows)
     : plan_(plan),
       packed_(plan.layers, rows),
       block_(std::min(plan.block_rows(sizeof(T)), std::max<index_t>(rows, 1))) {
+    const auto count = [this](index_t k, index_t n) {
+        const index_t size = packed_size<T>(k, n);
+        largest_packed_ = std::max(largest_packed_, size <= kMostPacked<T> ? size : 0);
+    };
+    for (const RowLayer& layer : plan.layers) {
+        count(layer.n_out, layer.n_in);  // of input gradients
+        count(block_, layer.n_out);      // of weight gradients
+    }
     if (rows <= block_ || plan.is_wide(sizeof(T))) {
         space_ = Buffer<T>(space_of_block());
         arrays_ = arrays(space_.data());
@@ -242,15 +250,19 @@ bool BlockRunner<T>::may_descend(const BlockArrays<T>& block, const Batch<T>& ba
                 kernels.largest_magnitude(block.a[l - 1], batch.rows * before.n_out));
         }
     }
-    const StepBound& bound = descent.bound();
-    double dz = largest_dz(block, plan_.layers.size() - 1, batch.rows);
-    double most = 0;
-    for (std::size_t l = plan_.layers.size(); l-- > 0;) {
-        most = larger(most, most_change(descent, l, batch.rows, dz));
-        dz *= static_cast<double>(plan_.layers[l].n_out) * bound.largest();
-    }
-    return most <= bound.limit() &&
-           bound.allows(static_cast<double>(descent.lr) * most);
+    const double output_dz = largest_dz(block, plan_.layers.size() - 1, batch.rows);
+    const auto allows = [&](const StepBound& bound) {
+        double dz = output_dz;
+        double most = 0;
+        for (std::size_t l = plan_.layers.size(); l-- > 0;) {
+            most = larger(most, most_change(descent, l, batch.rows, dz));
+            dz *= static_cast<double>(plan_.layers[l].n_out) * bound.largest();
+        }
+        return most <= bound.limit() &&
+               bound.allows(static_cast<double>(descent.lr) * most);
+    };
+    // The bound grows with every step, the parameters may not have.
+    return allows(descent.bound(false)) || allows(descent.bound(true));
 }
 
 // dz of layer l - 1.
@@ -321,7 +333,8 @@ bool BlockRunner<T>::goes_ahead(const Descent<T>& descent) const {
 template <class T>
 void BlockRunner<T>::descend(const BlockArrays<T>& block, const Batch<T>& batch,
                              T* grads, Descent<T>& descent) const {
-    descent.ahead = goes_ahead(descent);  // once: the number of threads may change
+    reserve_products<T>(largest_packed_);  // a step happens whole or not at all
+    descent.ahead = goes_ahead(descent);   // once: the number of threads may change
     double most = 0;
     for (std::size_t l = plan_.layers.size(); l-- > 0;) {
         most = larger(most, most_change(descent, l, batch.rows,
@@ -331,7 +344,7 @@ void BlockRunner<T>::descend(const BlockArrays<T>& block, const Batch<T>& batch,
         }
         parameter_gradients(block, batch, l, grads, false, &descent, nullptr);
     }
-    descent.bound().add(static_cast<double>(descent.lr) * most);
+    descent.bound(false).add(static_cast<double>(descent.lr) * most);
     descent.done = true;
 }
 

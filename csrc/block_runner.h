@@ -101,6 +101,7 @@ class BlockRunner {
     // which had the weights at hand.
     const T* next_x_ = nullptr;
     Buffer<T> next_z_;
+    index_t largest_packed_ = 0;  // operand of a product, in elements
     index_t block_;
     Buffer<T> space_;  // of arrays_; empty where each thread has arrays of its own
     BlockArrays<T> arrays_;

@@ -81,9 +81,9 @@ void* thread_space(std::size_t bytes) {
 }
 
 // Where a product on this thread packs its operands.
+struct Workspace;
 template <class T>
 T* thread_workspace() {
-    struct Workspace;
     return static_cast<T*>(thread_space<Workspace>(kernel_table().workspace_bytes));
 }
 

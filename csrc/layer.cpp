@@ -131,6 +131,15 @@ class PackedOperand {
         }
     }
 
+    // See reserve_products.
+    static void reserve(index_t size) {
+        const auto bytes = static_cast<std::size_t>(size) * sizeof(T);
+        if (idle().bytes < bytes) {
+            idle() = Space{};
+            idle() = {Buffer<std::byte>(static_cast<index_t>(bytes)), bytes};
+        }
+    }
+
     // w.T of a packed w (n_in, n_out).
     void transpose(const T* packed_w, index_t n_in, index_t n_out) {
         const auto& kernels = kernel_table().kernels<T>();
@@ -168,6 +177,12 @@ class PackedOperand {
 }  // namespace
 
 bool shares_rows(double work) { return num_threads() > 1 && work >= 2 * kLeastWork; }
+
+template <class T>
+void reserve_products(index_t packed) {
+    thread_workspace<T>();
+    PackedOperand<T>::reserve(packed);
+}
 
 template <class T>
 index_t packed_size(index_t k, index_t n) {
@@ -363,6 +378,7 @@ void gradient_descent(MatrixView<T> param, MatrixView<const T> grad, T lr) {
 }
 
 #define SIGLIN_INSTANTIATE(T)                                                          \
+    template void reserve_products<T>(index_t);                                        \
     template index_t packed_size<T>(index_t, index_t);                                 \
     template void pack<T>(const T*, index_t, bool, index_t, index_t, T*);              \
     template void activate_elements<T>(Activation, const T*, T*, index_t);             \

@@ -14,6 +14,12 @@ using Progress = std::function<void(double)>;
 template <class T>
 void activate_elements(Activation activation, const T* z, T* a, index_t n);
 
+// Takes all memory that products of this thread will need that pack an operand of at
+// most so many elements: they cannot run out of it then. (A helper takes its own before
+// it begins.)
+template <class T>
+void reserve_products(index_t packed);
+
 // Each of these shares its work among the threads where there is enough. An element of
 // a result has the same bits however its rows are shared, so the cuts may follow the
 // number of threads.

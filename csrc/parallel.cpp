@@ -16,6 +16,7 @@
 #include <exception>
 #include <stdexcept>
 
+#include "buffer.h"
 #include "float_environment.h"
 
 namespace siglin {
@@ -218,8 +219,18 @@ bool on_callers_cpu() {
     return sched_getcpu() == team.cpu.load(std::memory_order_relaxed);
 }
 
+// A block may be part of a step that changes parameters in place, so a helper has the
+// memory for products before it claims one; without it does not help.
+bool has_workspace() {
+    try {
+        return thread_workspace<std::byte>() != nullptr;
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+}
+
 void help() {
-    if (team.unclaimed.load(std::memory_order_acquire) == 0) {
+    if (team.unclaimed.load(std::memory_order_acquire) == 0 || !has_workspace()) {
         return;
     }
     if (on_callers_cpu()) {

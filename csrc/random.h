@@ -72,10 +72,11 @@ class Generator {
         }
     }
 
-    // Fisher and Yates, from the last element down.
+    // Fisher and Yates, from element n - 1 down to `last`: a shuffle of n elements, or
+    // the first part of one that goes on with shuffle(order, last).
     template <class Index>
-    void shuffle(Index* order, index_t n) {
-        for (index_t i = n - 1; i > 0; --i) {
+    void shuffle(Index* order, index_t n, index_t last = 1) {
+        for (index_t i = n - 1; i >= last; --i) {
             const auto j =
                 static_cast<index_t>(below(static_cast<std::uint64_t>(i) + 1));
             std::swap(order[i], order[j]);

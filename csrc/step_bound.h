@@ -15,7 +15,10 @@ class StepBound {
     double limit() const { return limit_; }
 
     // The parameters are at most this large; NaN: nothing is known.
-    void set(double largest) { bound_ = largest; }
+    void set(double largest) { bound_ = measured_ = largest; }
+
+    // Whether steps have made it much larger than the parameters were.
+    bool has_grown() const { return bound_ > 2 * measured_; }
 
     double largest() const { return bound_; }
 
@@ -29,6 +32,7 @@ class StepBound {
   private:
     double limit_;
     double bound_ = 0;
+    double measured_ = 0;
 };
 
 }  // namespace siglin

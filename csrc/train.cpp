@@ -32,6 +32,17 @@ void fill_order(const RowSubset& subset, index_t* order, index_t rows) {
     }
 }
 
+// Shuffles an epoch's rows, with a look for Ctrl-C now and then.
+void shuffle(std::uint64_t* generator, index_t* order, index_t rows,
+             InterruptPoll& poll) {
+    constexpr index_t kPiece = 1 << 16;
+    constexpr double kWork = 500;  // of a swap far away, 10 ns
+    for (index_t left = rows; left > 1; left -= kPiece) {
+        Generator(generator).shuffle(order, left, std::max<index_t>(left - kPiece, 1));
+        poll.charge(kWork * static_cast<double>(std::min(left, kPiece)));
+    }
+}
+
 // One optimiser step; the squared norm of the change, or NaN where it would diverge.
 template <class T>
 class Stepper {
@@ -72,7 +83,8 @@ class Stepper {
         }
     }
 
-    double step() {
+    // progress: called between passes over the parameters, before the first changes.
+    double step(const Progress& progress) {
         ++steps_;
         if (options_.optimizer == Optimizer::adam) {
             const auto t = static_cast<double>(steps_);
@@ -82,7 +94,7 @@ class Stepper {
                 args_.eps = static_cast<T>(options_.eps * root);
             }
         }
-        args_.unchecked = cannot_overflow();
+        args_.unchecked = cannot_overflow(progress);
         if (!args_.unchecked) {
             known_ = false;
         }
@@ -98,41 +110,52 @@ class Stepper {
     void forget() { known_ = false; }
 
     // Whether steps of plain descent can be left to whoever finds the gradients.
-    // A step of more than some 50 ms cannot: Ctrl-C would wait for its end.
+    // A step of more than some 50 ms cannot: Ctrl-C would wait for its end. Of few rows,
+    // reading and writing the parameters is most of it.
     bool can_be_left(double multiply_adds) const {
         constexpr double kMostWork = 1e9;
+        constexpr index_t kMostBytes = 128 * 1024 * 1024;
         return options_.optimizer == Optimizer::gd && options_.tol == 0 &&
-               multiply_adds < kMostWork;
+               multiply_adds < kMostWork &&
+               args_.n <= kMostBytes / static_cast<index_t>(sizeof(T));
     }
 
-    StepBound& bound() {
-        measure();
+    // See Descent.
+    StepBound& bound(bool anew) {
+        if (anew && bound_.has_grown()) {
+            known_ = false;
+        }
+        measure([](double) {});
         return bound_;
     }
 
     void count_step() { ++steps_; }
 
   private:
-    double largest(const T* values) const {
+    double largest(const T* values, const Progress& progress) const {
+        if (values == nullptr) {
+            return 0;
+        }
+        progress(2.0 * static_cast<double>(args_.n));  // a pass over memory
         return static_cast<double>(
             kernel_table().kernels<T>().largest_magnitude(values, args_.n));
     }
 
-    void measure() {
+    void measure(const Progress& progress) {
         if (!known_) {
+            bound_.set(largest(args_.param, progress));
+            m_ = largest(args_.m, progress);
+            v_ = largest(args_.v, progress);
             known_ = true;
-            bound_.set(largest(args_.param));
-            m_ = args_.m == nullptr ? 0 : largest(args_.m);
-            v_ = args_.v == nullptr ? 0 : largest(args_.v);
         }
     }
 
     // Whether the step keeps every parameter finite, from the largest gradient and from
     // bounds on the rest; a NaN among them makes each comparison false.
-    bool cannot_overflow() {
-        measure();
+    bool cannot_overflow(const Progress& progress) {
+        measure(progress);
         const double lr = std::fabs(static_cast<double>(args_.lr));
-        const double g = largest(args_.grad);
+        const double g = largest(args_.grad, progress);
         const double limit = bound_.limit();
         if (!(g <= limit && m_ <= limit && v_ <= limit)) {
             return false;
@@ -343,7 +366,7 @@ class RowDescent {
             for (index_t e = 0; shuffles_ && e < epochs; ++e) {
                 index_t* order = order_.data() + e * rows_;
                 fill_order(subset_, order, rows_);
-                Generator(generator_).shuffle(order, rows_);
+                shuffle(generator_, order, rows_, loop_.poll);
             }
             index_t count = 0;
             for (index_t begin = 0; !loop_.stopped && begin < epochs * rows_;
@@ -552,9 +575,10 @@ void fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
             stepper.forget();
         }
     };
-    Descent<T> descent = {params, static_cast<T>(options.lr), [&]() -> StepBound& {
+    Descent<T> descent = {params, static_cast<T>(options.lr),
+                          [&](bool anew) -> StepBound& {
                               heed_hooks();
-                              return stepper.bound();
+                              return stepper.bound(anew);
                           }};
     loop.settle = [&] { runner.settle(params); };
     const Settled settled(loop.settle);
@@ -572,7 +596,7 @@ void fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
     while (loop.running()) {
         if (shuffles) {
             fill_order(subset, order.data(), rows);
-            Generator(generator).shuffle(order.data(), rows);
+            shuffle(generator, order.data(), rows, loop.poll);
         }
         if (ordered) {
             // A copy: what a hook writes during an epoch is the next one's.
@@ -626,7 +650,7 @@ void fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
                 if (extras.clip_norm > 0) {
                     clip(grads.data(), plan.n_params, extras.clip_norm);
                 }
-                norm2 = stepper.step();
+                norm2 = stepper.step(progress);
             }
             if (std::isnan(norm2)) {
                 loop.diverge(loss);

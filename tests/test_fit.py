@@ -437,7 +437,7 @@ def test_fit_from_another_thread_is_busy(rng):
         thread.join()
 
     net.fit(x, t, epochs=2, callback=start_another)
-    assert errors == ["fit: the model is busy with another fit"] * 2
+    assert errors == ["fit: the network is busy with another fit"] * 2
     fit()
     assert len(errors) == 2
 

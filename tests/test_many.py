@@ -354,7 +354,6 @@ def test_an_interrupted_epoch_counts_its_steps(threads, rng):
     nets = make_networks(2, sizes=(3, 20, 1))
     before = [net.params.copy() for net in nets]
     adams = [siglin.Adam() for _ in nets]
-    steps = np.zeros(2, np.int64)
 
     def stop(_):
         raise KeyboardInterrupt
@@ -369,17 +368,18 @@ def test_an_interrupted_epoch_counts_its_steps(threads, rng):
             1e-4,
             adam.name,
             adam.options,
-            adam.prepare(net.n_params, net.dtype),
-            0,
+            adam.memory,
         )
         for net, adam in zip(nets, adams, strict=True)
     ]
+    for net, adam in zip(nets, adams, strict=True):
+        adam.prepare(net.n_params, net.dtype)
     settings = {"epochs": 9, "batch_size": 1, "shuffle": False, "tol": 0.0}
     with siglin.num_threads(threads), pytest.raises(KeyboardInterrupt):
-        _core.fit_many(x, jobs, **settings, steps=steps, on_progress=stop)
-    for net, first, count in zip(nets, before, steps, strict=True):
-        assert (count > 0) == (not np.array_equal(net.params, first))
-    assert steps.any()
+        _core.fit_many(x, jobs, **settings, on_progress=stop)
+    for net, first, adam in zip(nets, before, adams, strict=True):
+        assert (adam.step_count > 0) == (not np.array_equal(net.params, first))
+    assert any(adam.step_count for adam in adams)
 
 
 def test_exception_of_a_signal_handler_arrives(rng):
@@ -484,24 +484,21 @@ def test_what_progress_raises_ends_all_fits(threads, rng):
     x, t = make_data(rng, rows=400)
     nets = make_networks(3)
     states = [siglin.Adam() for _ in nets]
-    moments = [
+    for one, net in zip(states, nets, strict=True):
         one.prepare(net.n_params, net.dtype)
-        for one, net in zip(states, nets, strict=True)
-    ]
 
     def fail(epochs):
         if epochs > 0:
             raise RuntimeError("from the hook")
 
     jobs = [
-        (n._native, n.params, t, None, n._generator, 0.1, "adam", a.options, m, 0)
-        for n, a, m in zip(nets, states, moments, strict=True)
+        (n._native, n.params, t, None, n._generator, 0.1, "adam", a.options, a.memory)
+        for n, a in zip(nets, states, strict=True)
     ]
-    steps = np.zeros(3, np.int64)
     settings = {"epochs": 10**8, "batch_size": 400, "shuffle": False, "tol": 0.0}
     with siglin.num_threads(threads), pytest.raises(RuntimeError, match="the hook"):
-        _core.fit_many(x, jobs, **settings, steps=steps, on_progress=fail)
-    assert steps.any()
+        _core.fit_many(x, jobs, **settings, on_progress=fail)
+    assert any(one.step_count for one in states)
 
 
 # ---- bad arguments -------------------------------------------------------------------
@@ -603,10 +600,10 @@ def test_bad_networks():
 
 def job(net, t=T, rows=None, lr=0.1, moments=None):
     moments = np.empty(0, net.dtype) if moments is None else moments
-    return [net._native, net.params, t, rows, net._generator, lr, "gd", [], moments, 0]
+    return [net._native, net.params, t, rows, net._generator, lr, "gd", [], moments]
 
 
-def run_jobs(jobs, steps=None):
+def run_jobs(jobs):
     return _core.fit_many(
         X,
         [tuple(one) for one in jobs],
@@ -614,7 +611,6 @@ def run_jobs(jobs, steps=None):
         batch_size=4,
         shuffle=True,
         tol=0.0,
-        steps=np.zeros(len(jobs), np.int64) if steps is None else steps,
         on_progress=None,
     )
 
@@ -641,7 +637,6 @@ def test_strict_layer_runs_what_is_right():
         (5, -1.0, ValueError),
         (6, "sgd", ValueError),
         (8, np.zeros(1), siglin.ShapeError),
-        (9, -1, ValueError),
     ],
 )
 def test_strict_layer_refuses(place, value, error):
@@ -669,11 +664,6 @@ def test_strict_layer_refuses_jobs_that_overlap():
     with pytest.raises(ValueError, match=r"must not overlap|must be numbers"):
         run_jobs(wrong)
     run_jobs(jobs)
-
-
-def test_strict_layer_refuses_steps_of_another_length():
-    with pytest.raises(siglin.ShapeError, match="steps"):
-        run_jobs([job(net) for net in make_networks(2)], np.zeros(3, np.int64))
 
 
 def test_no_warning_where_none_diverges():

@@ -14,7 +14,6 @@ import pytest
 import siglin
 from helpers import assert_same_bits, complex_loss, complex_step_gradient
 from siglin import _core, reference
-from siglin.training import Gate
 
 LOSSES = ["bce", "squared_error", "cross_entropy"]
 SMOOTH = ["identity", "sigmoid", "tanh"]
@@ -763,28 +762,6 @@ def test_predict_while_another_thread_fits_is_never_a_mix(rng):
     assert set(seen) <= allowed
 
 
-def test_a_fit_waits_for_those_who_read_the_weights():
-    gate = Gate(np.zeros(3))
-    ticket, begun = gate.enter_read(), threading.Event()
-
-    def fit():
-        with gate:
-            begun.set()
-
-    thread = threading.Thread(target=fit)
-    assert gate.readable() is gate.params
-    thread.start()
-    assert not begun.wait(0.05)
-    # Whoever comes now reads a copy, and is not waited for.
-    late = gate.enter_read()
-    assert gate.readable() is not gate.params
-    gate.leave_read(ticket)
-    assert begun.wait(10)
-    thread.join()
-    gate.leave_read(late)
-    assert gate.readable() is gate.params
-
-
 def test_callback_sees_the_present_weights_and_others_the_old_ones():
     net, x, t = siglin.Neuron(1), np.ones((1, 1)), [1.0]
     inside, outside = [], []
@@ -824,23 +801,6 @@ def test_fork_while_another_thread_fits(rng):
     stop.set()
     fit.join()
     assert not np.array_equal(net.predict(x), want)
-
-
-@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
-def test_fork_while_another_thread_begins_a_fit():
-    net = siglin.Neuron(1)
-    lock = net._gate._lock  # taken before the gate knows by whom
-    other = threading.Thread(target=lock.acquire)
-    other.start()
-    other.join()
-    child = os.fork()
-    if child == 0:
-        try:
-            net.fit([[1.0]], [1.0])
-        except RuntimeError:
-            os._exit(1)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_out_of_predict_is_filled(rng, dtype):

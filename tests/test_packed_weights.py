@@ -183,7 +183,6 @@ def test_a_signal_need_not_wait_for_the_end_of_an_epoch(rng):
                 optimizer="gd",
                 options=[],
                 moments=np.empty(0),
-                step_count=0,
                 on_epoch=None,
                 min_interval=0.0,
                 on_step=None,

@@ -856,6 +856,9 @@ class Network {
             for (const Argument* input : {&params, &x, &t}) {
                 check_no_overlap(*grads, *input);
             }
+            if (weights) {
+                check_no_overlap(*grads, *weights);
+            }
         }
         return dispatch_dtype(dtype_, [&](auto tag) {
             using T = decltype(tag);
@@ -1092,7 +1095,7 @@ void bind_network(py::module_& m) {
              flushing)
         .def("fit", &Network::fit, arg("params"), arg("x"), arg("t"), arg("state"),
              py::kw_only(), arg("lr"), arg("epochs"), arg("batch_size"), arg("shuffle"),
-             arg("tol"), arg("optimizer"), arg("options"), arg("memory"),
+             arg("tol"), arg("optimizer"), arg("options"), arg("moments"),
              arg("step_count") = 0, arg("on_epoch"), arg("min_interval"),
              arg("on_step"), arg("every"), arg("on_end") = none,
              arg("extras") = none, arg("function") = "fit", flushing);
@@ -1102,6 +1105,7 @@ void bind_network(py::module_& m) {
         {nullptr, nullptr, 0, nullptr},
     };
     add_methods(network, methods);
+    forbid_new<Network>();
 }
 
 }  // namespace siglin

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "../buffer.h"
+#include "call.h"
 #include "module.h"
 
 namespace siglin {
@@ -67,8 +68,20 @@ py::array owned_array(const py::dtype& dtype, index_t n) {
     return {dtype, {n}, {static_cast<index_t>(sizeof(V))}, data, owner};
 }
 
+// A copy, made in pieces with a look for signals in between.
 py::object copy_of(const py::object& vector) {
-    return py::reinterpret_borrow<py::array>(vector).attr("copy")();
+    constexpr std::size_t kPiece = 32 * 1024 * 1024;  // bytes: some 10 ms
+    const Argument from = argument("copy", "params", vector);
+    Result to = new_vector(from, from.size());
+    const auto bytes = static_cast<std::size_t>(from.size() * from.item_size());
+    for (std::size_t done = 0; done < bytes; done += kPiece) {
+        std::memcpy(to.array->data + done, from.array->data + done,
+                    std::min(kPiece, bytes - done));
+        if (bytes > kPiece && taking_gil([] { return PyErr_CheckSignals(); }) != 0) {
+            throw py::error_already_set();
+        }
+    }
+    return std::move(to.owner);
 }
 
 void copy_values(const py::object& from, const py::object& to) {
@@ -289,7 +302,8 @@ Stepping::~Stepping() {
 }
 
 py::object Stepping::array(DType dtype) const {
-    return array_.is_none() ? new_owned_vector(0, dtype) : array_;
+    const bool none = of_ != nullptr && array_.is_none();
+    return none ? new_owned_vector(0, dtype) : array_;
 }
 
 std::int64_t Stepping::step_count(std::int64_t otherwise) const {
@@ -327,6 +341,7 @@ void bind_parameters(py::module_& m) {
              }),
              arg("n"), arg("dtype"))
         .def_property_readonly("vector", &Parameters::vector)
+        .def_property_readonly("readers", &Parameters::readers)
         .def("snapshot", &Parameters::snapshot)
         .def("assign", &Parameters::assign, arg("function"), arg("values"));
     py::class_<OptimizerMemory>(m, "OptimizerMemory")
@@ -335,7 +350,10 @@ void bind_parameters(py::module_& m) {
                       &OptimizerMemory::set_moments)
         .def_property("step_count", &OptimizerMemory::step_count,
                       &OptimizerMemory::set_step_count)
+        .def_property_readonly("is_busy", &OptimizerMemory::is_busy)
         .def("reset", &OptimizerMemory::reset);
+    forbid_new<Parameters>();
+    forbid_new<OptimizerMemory>();
 }
 
 }  // namespace siglin

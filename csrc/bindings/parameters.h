@@ -52,6 +52,8 @@ class Parameters final : public Shared {
     bool is_quiet() const { return owner_ == 0 && writer_ == 0; }
     bool is_unread() const { return readers_.empty(); }
     py::handle quiet_vector() const { return vector_; }
+    // Reads of the vector itself that are under way.
+    std::size_t readers() const { return readers_.size(); }
 
   private:
     friend class Reading;
@@ -139,6 +141,8 @@ class OptimizerMemory final : public Shared {
     void set_moments(const py::object& moments) { moments_ = moments; }
     std::int64_t step_count() const { return step_count_; }
     void set_step_count(std::int64_t count) { step_count_ = count; }
+
+    bool is_busy() const { return owner_ != 0; }
 
     void reset();
 

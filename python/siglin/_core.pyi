@@ -118,6 +118,8 @@ class Parameters:
     def __init__(self, n: int, dtype: str) -> None: ...
     @property
     def vector(self) -> Vector: ...
+    @property
+    def readers(self) -> int: ...
     def snapshot(self) -> Vector: ...
     def assign(self, function: str, values: Vector) -> None: ...
 
@@ -125,6 +127,8 @@ class OptimizerMemory:
     moments: Vector | None
     step_count: int
     def __init__(self) -> None: ...
+    @property
+    def is_busy(self) -> bool: ...
     def reset(self) -> None: ...
 
 class Network:
@@ -207,7 +211,7 @@ class Network:
         tol: float,
         optimizer: str,
         options: Sequence[float],
-        memory: OptimizerMemory | Vector,
+        moments: OptimizerMemory | Vector,
         step_count: int = 0,
         on_epoch: EpochHook | None,
         min_interval: float,

@@ -62,6 +62,8 @@ class Optimizer:
     def prepare(self, n_params: int, dtype: DType) -> Array:
         """Return the vectors for a network, made if this is the first fit."""
         size = self.vectors * n_params
+        if self.memory.is_busy:
+            raise RuntimeError("fit: the optimizer is busy with another fit")
         if self.moments is None:
             self.moments = _core.new_vector(size, dtype.name)
         if self.moments.size != size or self.moments.dtype != dtype:

@@ -156,7 +156,7 @@ def run_epochs(
         "tol": 0.0,
         "optimizer": memory.name,
         "options": memory.options,
-        "memory": memory.moments,
+        "moments": memory.moments,
         "min_interval": 0.0,
         "on_step": None,
         "every": 1,
