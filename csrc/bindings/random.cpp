@@ -69,6 +69,18 @@ void fill_normal(const py::object& state, const py::object& out) {
     fill("fill_normal", state, out, [](Generator& g) { return g.normal(); });
 }
 
+// The bound of init_weights' uniform numbers (layers.py). Not in Python, which would
+// round it as its caller does.
+double init_bound(const std::string& init, double gain, double n_in, double n_out) {
+    if (init == "glorot") {
+        return gain * std::sqrt(6.0 / (n_in + n_out));
+    }
+    if (init == "he" || init == "lecun") {
+        return std::sqrt(3.0 * ((init == "he" ? 2.0 : 1.0) / n_in));
+    }
+    throw py::value_error("init_bound: init must be glorot, he or lecun, got " + init);
+}
+
 }  // namespace
 
 void bind_random(py::module_& m) {
@@ -77,6 +89,8 @@ void bind_random(py::module_& m) {
     m.def("seed_generator", &seed_generator, py::arg("seed"), environment);
     m.def("random_bits", &random_bits, state, py::arg("n"), environment);
     m.def("permutation", &permutation, state, py::arg("n"), environment);
+    m.def("init_bound", &init_bound, py::arg("init"), py::arg("gain"), py::arg("n_in"),
+          py::arg("n_out"), environment);
     m.def("fill_uniform", &fill_uniform, state, py::arg("out"), py::arg("bound"),
           environment);
     m.def("fill_normal", &fill_normal, state, py::arg("out"), environment);
