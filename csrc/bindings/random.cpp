@@ -1,8 +1,11 @@
 // Seeded numbers over a state that Python owns.
 #include "../random.h"
 
+#include <algorithm>
+
 #include "../float_environment.h"
 #include "array.h"
+#include "interrupt.h"
 #include "module.h"
 
 namespace siglin {
@@ -27,11 +30,22 @@ void fill(const char* function, const py::object& state, const py::object& out,
     check_writable(target);
     dispatch_dtype(target.dtype, [&](auto tag) {
         using T = decltype(tag);
+        constexpr index_t kTogether = 1 << 16;
+        constexpr double kWork = 100;  // of one number, a few nanoseconds, and memory
         T* to = mutable_vector_data<T>(target);
         const index_t n = target.extent(0);
-        for (index_t i = 0; i < n; ++i) {
-            to[i] = static_cast<T>(draw(generator));
-        }
+        run_interruptibly(
+            kWork * static_cast<double>(n), [&](const Progress* progress) {
+                for (index_t begin = 0; begin < n; begin += kTogether) {
+                    const index_t end = std::min(n, begin + kTogether);
+                    for (index_t i = begin; i < end; ++i) {
+                        to[i] = static_cast<T>(draw(generator));
+                    }
+                    if (progress != nullptr) {
+                        (*progress)(kWork* static_cast<double>(end - begin));
+                    }
+                }
+            });
     });
 }
 
