@@ -22,6 +22,9 @@ double activation_cost(Activation f) {
 // row(i, cols) for each row of a (rows, cols) matrix, or once for all if one_row.
 template <class Row>
 void for_each_row(index_t rows, index_t cols, bool one_row, Row row) {
+    if (cols == 0) {
+        return;
+    }
     if (one_row) {
         row(0, rows * cols);
         return;
@@ -45,6 +48,12 @@ MatrixView<T> rows_of(const MatrixView<T>& v, index_t begin, index_t rows) {
     return {v.data + begin * v.stride, rows, v.cols, v.stride};
 }
 
+// Of a view whose data may be null.
+template <class T>
+MatrixView<T> columns_of(const MatrixView<T>& v, index_t begin, index_t cols) {
+    return {v.data == nullptr ? v.data : v.data + begin, v.rows, cols, v.stride};
+}
+
 // A block of rows that is worth handing over, in multiply-adds.
 constexpr double kLeastWork = 2e5;
 
@@ -63,32 +72,122 @@ index_t rows_of_block(const Kernels<T>& kernels, index_t rows, double work) {
     return std::min({tiles * kernels.tile_rows, kMost, std::max<index_t>(rows, 1)});
 }
 
-// run(begin, rows) for all blocks of rows.
+// What a thread does at most between two calls of Progress, in multiply-adds of
+// float32: 5 ms of one core of a 2.6 GHz Zen 4, 30 of one without fused multiply-adds.
+constexpr double kMostBetweenCalls = 3e8;
+
+// The time of work, in that measure, on so many elements of memory: half a nanosecond
+// for each float32, with what the system does for a page that is touched first.
+template <class T>
+double time_of(double multiply_adds, double elements) {
+    return (multiply_adds + 30.0 * elements) * sizeof(T) / sizeof(float);
+}
+
+// How many of the `block` rows take less than kMostBetweenCalls together, in whole
+// tiles where that is one or more. time: of a row.
+index_t rows_between_calls(index_t block, double time, index_t tile) {
+    const double most = kMostBetweenCalls / std::max(time, 1.0);
+    if (most >= static_cast<double>(block)) {
+        return block;
+    }
+    const auto rows = std::max(static_cast<index_t>(most), index_t{1});
+    return rows < tile ? rows : rows / tile * tile;
+}
+
+// The columns of a product's right operand (k, n) that are worked on together where
+// progress is asked for: fewer than all where all would take too long for 48 rows. With
+// fewer rows in a block the operand would be read from memory again too often.
+template <class T>
+index_t columns_between_calls(const Kernels<T>& kernels, index_t rows, index_t k,
+                              index_t n) {
+    const auto time_of_column = [&](index_t most_rows) {
+        const auto m = static_cast<double>(std::min(rows, most_rows));
+        return static_cast<double>(k) * time_of<T>(m, 1);
+    };
+    if (time_of_column(48) * static_cast<double>(n) <= kMostBetweenCalls) {
+        return n;
+    }
+    const auto cols = static_cast<index_t>(kMostBetweenCalls / time_of_column(192));
+    return std::clamp(cols / kernels.tile_cols, index_t{1}, n / kernels.tile_cols + 1) *
+           kernels.tile_cols;
+}
+
+// run(begin, rows) for all blocks of rows. work: of all in multiply-adds, which decides
+// how many threads take part; time (time_of): when progress is called.
 template <class Run>
-void share_rows(index_t rows, index_t block, double work, const Progress* progress,
-                const Run& run) {
-    constexpr double kWorkBetweenCalls = 5e8;  // 10 ms of one core
+void share_rows(index_t rows, index_t block, double work, double time,
+                const Progress* progress, const Run& run) {
+    if (rows == 0) {
+        return;
+    }
     const index_t blocks = block >= rows ? 1 : (rows + block - 1) / block;
     index_t wave = blocks;
-    if (progress != nullptr && work > kWorkBetweenCalls) {
+    if (progress != nullptr && time > kMostBetweenCalls) {
         // Waves of as many blocks for each thread, since they wait for each other.
         const index_t threads = num_threads();
         const auto waves = std::max<index_t>(
-            static_cast<index_t>(work / (kWorkBetweenCalls * num_threads())), 1);
+            static_cast<index_t>(time / (kMostBetweenCalls * num_threads())), 1);
         wave = (blocks + waves * threads - 1) / (waves * threads) * threads;
     }
     for (index_t first = 0; first < blocks; first += wave) {
         const index_t count = std::min(wave, blocks - first);
-        const double share =
-            work * static_cast<double>(count) / static_cast<double>(blocks);
-        parallel_for(count, share, [&](index_t i) {
+        const double share = static_cast<double>(count) / static_cast<double>(blocks);
+        parallel_for(count, share * work, [&](index_t i) {
             const index_t begin = (first + i) * block;
             run(begin, std::min(block, rows - begin));
         });
         if (progress != nullptr) {
-            (*progress)(share);
+            const double done = share * time;
+            (*progress)(done);
         }
     }
+}
+
+// Elements that are handed over together: 32 kB of float32, some microseconds, so that
+// a late helper is not missed, and whole vectors on every target.
+constexpr index_t kElements = 8 * 1024;
+
+// run(begin, n) for all elements, in blocks. work: of one, which reads or writes
+// `touched` elements of memory.
+template <class T, class Run>
+void share_elements(index_t count, double work, double touched,
+                    const Progress* progress, const Run& run) {
+    const double total = work * static_cast<double>(count);
+    const double time = time_of<T>(total, touched * static_cast<double>(count));
+    share_rows(count, kElements, total, time, progress, run);
+}
+
+// run(p, q, begin, n) for n elements each of two matrices of one shape, p and q being
+// where they lie and `begin` the number of the first.
+template <class T, class Run>
+void share_pieces(MatrixView<const T> first, MatrixView<const T> second, double work,
+                  const Progress* progress, const Run& run) {
+    constexpr double kTouched = 3;  // two are read, one is written
+    const index_t cols = first.cols;
+    if (cols == 0) {
+        return;
+    }
+    if (contiguous(first) && contiguous(second)) {
+        share_elements<T>(first.rows * cols, work, kTouched, progress,
+                          [&](index_t begin, index_t n) {
+                              run(first.data + begin, second.data + begin, begin, n);
+                          });
+        return;
+    }
+    // Some rows together, or a part of one.
+    const index_t parts = (cols + kElements - 1) / kElements;
+    const double total = work * area(first.rows, cols);
+    share_rows(first.rows * parts, std::max(kElements / cols, index_t{1}), total,
+               time_of<T>(total, kTouched * area(first.rows, cols)), progress,
+               [&](index_t begin, index_t count) {
+                   for (index_t piece = begin; piece < begin + count; ++piece) {
+                       const index_t i = piece / parts;
+                       const index_t j = piece % parts * kElements;
+                       run(first.data + i * first.stride + j,
+                           second.data + i * second.stride + j, i * cols + j,
+                           std::min(kElements, cols - j));
+                   }
+               });
 }
 
 // run(begin, end) for all panels of a packed (k, n) matrix.
@@ -140,6 +239,24 @@ class PackedOperand {
         }
     }
 
+    // The blocks [first, last) of the depth k of b, for products of m rows with one
+    // block each.
+    void pack_depths(MatrixView<const T> b, index_t k, index_t first, index_t last,
+                     index_t m) {
+        const auto& kernels = kernel_table().kernels<T>();
+        const index_t top = depth_begin(k, first);
+        const index_t size = packed_size<T>(depth_begin(k, last) - top, b.cols);
+        if (kernels.pack_b_pays(m, b.cols, kDepth) && size <= kMostPacked<T>) {
+            packed_ = take(size);
+            for (index_t d = first; d < last; ++d) {
+                const index_t p = depth_begin(k, d);
+                siglin::pack<T>(b.data + p * b.stride, b.stride, false,
+                                depth_begin(k, d + 1) - p, b.cols,
+                                packed_ + (p - top) * packed_size<T>(1, b.cols));
+            }
+        }
+    }
+
     // w.T of a packed w (n_in, n_out).
     void transpose(const T* packed_w, index_t n_in, index_t n_out) {
         const auto& kernels = kernel_table().kernels<T>();
@@ -174,6 +291,50 @@ class PackedOperand {
     T* packed_ = nullptr;
 };
 
+// dw = x.T @ dz, or added to dw, with a call of progress after each `together` blocks
+// of depth: the bits of one product, which goes from block to block as well.
+template <class T>
+void weight_gradient_in_pieces(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
+                               bool accumulate, index_t together,
+                               const Progress& progress) {
+    const auto& kernels = kernel_table().kernels<T>();
+    const index_t n_in = x.cols;
+    const index_t n_out = dz.cols;
+    const index_t depths = depth_blocks(x.rows);
+    for (index_t first = 0; first < depths; first += together) {
+        const index_t last = std::min(first + together, depths);
+        const index_t top = depth_begin(x.rows, first);
+        const index_t depth = depth_begin(x.rows, last) - top;
+        const double work = area(n_in, n_out) * static_cast<double>(depth);
+        const double touched =
+            area(n_in, n_out) + area(depth, n_in) + area(depth, n_out);
+        const double time = time_of<T>(work, touched);
+        const index_t block =
+            rows_between_calls(rows_of_block(kernels, n_in, work),
+                               time / static_cast<double>(n_in), kernels.tile_rows);
+        PackedOperand<T> packed;
+        if (block < n_in) {
+            packed.pack_depths(dz, x.rows, first, last, n_in);
+        }
+        share_rows(
+            n_in, block, work, time, &progress, [&](index_t begin, index_t rows) {
+                for (index_t d = first; d < last; ++d) {
+                    const index_t p = depth_begin(x.rows, d);
+                    const index_t k = depth_begin(x.rows, d + 1) - p;
+                    kernels.weight_gradient(
+                        {{x.data + p * x.stride + begin, k, rows, x.stride},
+                         rows_of(dz, p, k),
+                         dw + begin * n_out,
+                         accumulate || d > 0,
+                         thread_workspace<T>(),
+                         packed.data() == nullptr
+                             ? nullptr
+                             : packed.data() + (p - top) * packed_size<T>(1, n_out)});
+                }
+            });
+    }
+}
+
 }  // namespace
 
 bool shares_rows(double work) { return num_threads() > 1 && work >= 2 * kLeastWork; }
@@ -199,18 +360,14 @@ void pack(const T* b, index_t step, bool transposed, index_t k, index_t n, T* pa
 }
 
 template <class T>
-void activate_elements(Activation activation, const T* z, T* a, index_t n) {
-    // 32 kB of float32: some microseconds, so that a late helper is not missed, and
-    // whole vectors on every target.
-    constexpr index_t kBlock = 8 * 1024;
+void activate_elements(Activation activation, const T* z, T* a, index_t n,
+                       const Progress* progress) {
     const auto& kernels = kernel_table().kernels<T>();
-    parallel_for((n + kBlock - 1) / kBlock,
-                 activation_cost<T>(activation) * static_cast<double>(n),
-                 [&](index_t block) {
-                     const index_t begin = block * kBlock;
-                     kernels.activate(activation, z + begin, a + begin, nullptr,
-                                      std::min(kBlock, n - begin));
-                 });
+    share_elements<T>(n, activation_cost<T>(activation), 2, progress,
+                      [&](index_t begin, index_t count) {
+                          kernels.activate(activation, z + begin, a + begin, nullptr,
+                                           count);
+                      });
 }
 
 template <class T>
@@ -218,14 +375,36 @@ void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
                    Activation activation, MatrixView<T> a, MatrixView<T> derivative,
                    const Progress* progress, const T* packed_w) {
     const auto& kernels = kernel_table().kernels<T>();
-    const double work = area(a.rows, a.cols) *
-                        (static_cast<double>(x.cols) + activation_cost<T>(activation));
-    const index_t block = rows_of_block(kernels, a.rows, work);
+    if (a.rows == 0 || a.cols == 0) {
+        return;
+    }
+    const bool cuts = progress != nullptr && packed_w == nullptr;
+    if (cuts) {
+        const index_t most = columns_between_calls(kernels, a.rows, x.cols, a.cols);
+        if (most < a.cols) {
+            for (index_t j = 0; j < a.cols; j += most) {
+                const index_t n = std::min(most, a.cols - j);
+                layer_forward<T>(x, columns_of(w, j, n), b == nullptr ? b : b + j,
+                                 activation, columns_of(a, j, n),
+                                 columns_of(derivative, j, n), progress, nullptr);
+            }
+            return;
+        }
+    }
+    const double each = activation_cost<T>(activation) + static_cast<double>(x.cols);
+    const double work = area(a.rows, a.cols) * each;
+    const double time =
+        time_of<T>(work, area(a.rows, x.cols) + 2 * area(a.rows, a.cols));
+    index_t block = rows_of_block(kernels, a.rows, work);
+    if (cuts) {
+        block = rows_between_calls(block, time / static_cast<double>(a.rows),
+                                   kernels.tile_rows);
+    }
     PackedOperand<T> packed;
     if (packed_w == nullptr && block < a.rows) {
         packed.pack(w.data, w.stride, false, x.cols, a.cols, a.rows);
     }
-    share_rows(a.rows, block, work, progress, [&](index_t begin, index_t rows) {
+    share_rows(a.rows, block, work, time, progress, [&](index_t begin, index_t rows) {
         T* d = derivative.data;
         kernels.forward({rows_of(x, begin, rows),
                          w,
@@ -244,15 +423,37 @@ void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
                           MatrixView<T> dx, const T* factor, bool factor_is_relu,
                           const Progress* progress, const T* packed_w) {
     const auto& kernels = kernel_table().kernels<T>();
+    if (dx.rows == 0 || dx.cols == 0) {
+        return;
+    }
+    // A factor goes over whole rows.
+    const bool cuts = progress != nullptr && packed_w == nullptr && factor == nullptr;
+    if (cuts) {
+        const index_t most = columns_between_calls(kernels, dx.rows, dz.cols, dx.cols);
+        if (most < dx.cols) {
+            for (index_t j = 0; j < dx.cols; j += most) {
+                const index_t n = std::min(most, dx.cols - j);
+                layer_input_gradient<T>(dz, rows_of(w, j, n), columns_of(dx, j, n),
+                                        factor, factor_is_relu, progress, nullptr);
+            }
+            return;
+        }
+    }
     const double work = area(dx.rows, dx.cols) * static_cast<double>(dz.cols + 1);
-    const index_t block = rows_of_block(kernels, dx.rows, work);
+    const double time =
+        time_of<T>(work, area(dx.rows, dx.cols) + area(dz.rows, dz.cols));
+    index_t block = rows_of_block(kernels, dx.rows, work);
+    if (cuts) {
+        block = rows_between_calls(block, time / static_cast<double>(dx.rows),
+                                   kernels.tile_rows);
+    }
     PackedOperand<T> packed;
     if (packed_w != nullptr) {
         packed.transpose(packed_w, dx.cols, dz.cols);
     } else if (block < dx.rows) {
         packed.pack(w.data, w.stride, true, dz.cols, dx.cols, dx.rows);
     }
-    share_rows(dx.rows, block, work, progress, [&](index_t begin, index_t rows) {
+    share_rows(dx.rows, block, work, time, progress, [&](index_t begin, index_t rows) {
         kernels.input_gradient({rows_of(dz, begin, rows), w, rows_of(dx, begin, rows),
                                 factor == nullptr ? factor : factor + begin * dx.stride,
                                 thread_workspace<T>(), packed.data(), factor_is_relu});
@@ -266,8 +467,30 @@ void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
     const auto& kernels = kernel_table().kernels<T>();
     const index_t n_in = x.cols;
     const index_t n_out = dz.cols;
+    if (n_in == 0 || n_out == 0) {
+        return;
+    }
+    const bool cuts = progress != nullptr && packed_w == nullptr && w.data == nullptr;
+    if (cuts && depth_blocks(x.rows) > 1) {
+        const index_t depths = depth_blocks(x.rows);
+        const double each =
+            time_of<T>(area(n_in, n_out) * kDepth, area(kDepth, n_in + n_out));
+        const double most = kMostBetweenCalls * num_threads() / each;
+        if (most < static_cast<double>(depths)) {
+            weight_gradient_in_pieces(x, dz, dw, accumulate,
+                                      std::max(static_cast<index_t>(most), index_t{1}),
+                                      *progress);
+            return;
+        }
+    }
     const double work = area(n_in, n_out) * static_cast<double>(x.rows + 1);
-    const index_t block = rows_of_block(kernels, n_in, work);
+    const double time =
+        time_of<T>(work, area(n_in, n_out) + area(x.rows, n_in + n_out));
+    index_t block = rows_of_block(kernels, n_in, work);
+    if (cuts) {
+        block = rows_between_calls(block, time / static_cast<double>(n_in),
+                                   kernels.tile_rows);
+    }
     PackedOperand<T> packed;
     if (block < n_in || packed_w != nullptr) {
         packed.pack(dz.data, dz.stride, false, x.rows, n_out, n_in);
@@ -286,7 +509,7 @@ void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
                 step};
     };
     if (packed_w == nullptr) {
-        share_rows(n_in, block, work, progress, [&](index_t begin, index_t rows) {
+        share_rows(n_in, block, work, time, progress, [&](index_t begin, index_t rows) {
             kernels.weight_gradient(args_at(begin, rows));
         });
         return;
@@ -320,45 +543,74 @@ void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
 
 template <class T>
 void pre_activation_gradient(Activation activation, MatrixView<const T> a,
-                             MatrixView<const T> z, MatrixView<const T> da, T* dz) {
+                             MatrixView<const T> z, MatrixView<const T> da, T* dz,
+                             const Progress* progress) {
     const auto& kernels = kernel_table().kernels<T>();
     const MatrixView<const T>& from = z.data == nullptr ? a : z;
-    for_each_row(da.rows, da.cols, contiguous(from) && contiguous(da),
-                 [&](index_t i, index_t n) {
-                     T* row = dz + i * da.cols;
-                     if (z.data == nullptr) {
-                         kernels.derivative_from_a(activation,
-                                                   from.data + i * from.stride, row, n);
-                     } else {
-                         kernels.activate(activation, from.data + i * from.stride,
-                                          nullptr, row, n);
-                     }
-                     kernels.scale_by(da.data + i * da.stride, row, n);
-                 });
+    share_pieces<T>(from, da, activation_cost<T>(activation), progress,
+                    [&](const T* source, const T* upstream, index_t begin, index_t n) {
+                        T* to = dz + begin;
+                        if (z.data == nullptr) {
+                            kernels.derivative_from_a(activation, source, to, n);
+                        } else {
+                            kernels.activate(activation, source, nullptr, to, n);
+                        }
+                        kernels.scale_by(upstream, to, n);
+                    });
 }
 
 template <class T>
-void multiply(MatrixView<const T> derivative, MatrixView<const T> da, T* dz) {
+void multiply(MatrixView<const T> derivative, MatrixView<const T> da, T* dz,
+              const Progress* progress) {
     const auto& kernels = kernel_table().kernels<T>();
-    for_each_row(da.rows, da.cols, contiguous(derivative) && contiguous(da),
-                 [&](index_t i, index_t n) {
-                     T* row = dz + i * da.cols;
-                     std::memcpy(row, derivative.data + i * derivative.stride,
-                                 static_cast<std::size_t>(n) * sizeof(T));
-                     kernels.scale_by(da.data + i * da.stride, row, n);
-                 });
+    share_pieces<T>(derivative, da, activation_cost<T>(Activation::identity), progress,
+                    [&](const T* d, const T* upstream, index_t begin, index_t n) {
+                        T* to = dz + begin;
+                        std::memcpy(to, d, static_cast<std::size_t>(n) * sizeof(T));
+                        kernels.scale_by(upstream, to, n);
+                    });
+}
+
+template <class T>
+void sum_rows(MatrixView<const T> dz, T* sums, const Progress* progress) {
+    const auto& kernels = kernel_table().kernels<T>();
+    constexpr index_t kChains = 4;  // of column_sums, whose bits these are
+    const index_t n = dz.cols;
+    const double time = time_of<T>(0, area(dz.rows, n));
+    if (progress == nullptr || time <= kMostBetweenCalls) {
+        kernels.column_sums(dz, sums, false);
+        return;
+    }
+    // Four rows after each other are one element more for each chain.
+    Buffer<T> chains(kChains * n);
+    std::fill_n(chains.data(), kChains * n, T(0));
+    const index_t pieces = static_cast<index_t>(time / kMostBetweenCalls) + 1;
+    const index_t rows = (dz.rows / pieces / kChains + 1) * kChains;
+    for (index_t begin = 0; begin < dz.rows; begin += rows) {
+        const index_t end = std::min(begin + rows, dz.rows);
+        for (index_t i = begin; i < end; i += kChains) {
+            kernels.add_to(dz.data + i * n, chains.data(),
+                           std::min(kChains, end - i) * n);
+        }
+        (*progress)(time / static_cast<double>(pieces));
+    }
+    T* const first = chains.data();
+    kernels.add_to(first + n, first, n);
+    kernels.add_to(first + 3 * n, first + 2 * n, n);
+    kernels.add_to(first + 2 * n, first, n);
+    std::copy_n(first, n, sums);
 }
 
 template <class T>
 void layer_backward(MatrixView<const T> x, MatrixView<const T> w, const T* dz,
-                    MatrixView<T> dx, T* dw, T* db) {
+                    MatrixView<T> dx, T* dw, T* db, const Progress* progress) {
     const MatrixView<const T> dz_view = {dz, x.rows, w.cols, w.cols};
     if (dx.data != nullptr) {
-        layer_input_gradient<T>(dz_view, w, dx, nullptr, false);
+        layer_input_gradient<T>(dz_view, w, dx, nullptr, false, progress);
     }
-    layer_weight_gradient<T>(x, dz_view, dw, false, {}, T(0));
+    layer_weight_gradient<T>(x, dz_view, dw, false, {}, T(0), progress);
     if (db != nullptr) {
-        kernel_table().kernels<T>().column_sums(dz_view, db, false);
+        sum_rows<T>(dz_view, db, progress);
     }
 }
 
@@ -381,14 +633,17 @@ void gradient_descent(MatrixView<T> param, MatrixView<const T> grad, T lr) {
     template void reserve_products<T>(index_t);                                        \
     template index_t packed_size<T>(index_t, index_t);                                 \
     template void pack<T>(const T*, index_t, bool, index_t, index_t, T*);              \
-    template void activate_elements<T>(Activation, const T*, T*, index_t);             \
+    template void activate_elements<T>(Activation, const T*, T*, index_t,              \
+                                       const Progress*);                               \
     template void layer_forward<T>(MatrixView<const T>, MatrixView<const T>, const T*, \
                                    Activation, MatrixView<T>, MatrixView<T>,           \
                                    const Progress*, const T*);                         \
     template void pre_activation_gradient<T>(Activation, MatrixView<const T>,          \
                                              MatrixView<const T>, MatrixView<const T>, \
-                                             T*);                                      \
-    template void multiply<T>(MatrixView<const T>, MatrixView<const T>, T*);           \
+                                             T*, const Progress*);                     \
+    template void multiply<T>(MatrixView<const T>, MatrixView<const T>, T*,            \
+                              const Progress*);                                        \
+    template void sum_rows<T>(MatrixView<const T>, T*, const Progress*);               \
     template void layer_input_gradient<T>(MatrixView<const T>, MatrixView<const T>,    \
                                           MatrixView<T>, const T*, bool,               \
                                           const Progress*, const T*);                  \
@@ -396,7 +651,7 @@ void gradient_descent(MatrixView<T> param, MatrixView<const T> grad, T lr) {
                                            T*, bool, MatrixView<T>, T,                 \
                                            const Progress*, T*);                       \
     template void layer_backward<T>(MatrixView<const T>, MatrixView<const T>,          \
-                                    const T*, MatrixView<T>, T*, T*);                  \
+                                    const T*, MatrixView<T>, T*, T*, const Progress*); \
     template void gradient_descent<T>(MatrixView<T>, MatrixView<const T>, T);
 
 SIGLIN_INSTANTIATE(float)

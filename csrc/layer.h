@@ -7,12 +7,18 @@
 
 namespace siglin {
 
-// Called between pieces of work with the multiply-adds done since; may throw to stop.
+// Called between pieces of work, each of some 10 ms of a thread, with the work done
+// since in multiply-adds; may throw to stop.
 using Progress = std::function<void(double)>;
+
+// Work of so many multiply-adds, some 50 ms of one thread at most, may be done in one
+// piece.
+inline constexpr double kMostInOnePiece = 1e9;
 
 // a[i] = activation(z[i]) for n elements; a may be z.
 template <class T>
-void activate_elements(Activation activation, const T* z, T* a, index_t n);
+void activate_elements(Activation activation, const T* z, T* a, index_t n,
+                       const Progress* progress = nullptr);
 
 // Takes all memory that products of this thread will need that pack an operand of at
 // most so many elements: they cannot run out of it then. (A helper takes its own before
@@ -63,16 +69,22 @@ void pack(const T* b, index_t step, bool transposed, index_t k, index_t n, T* pa
 // dz = da * activation'(z), or from a where z.data is null. dz is contiguous.
 template <class T>
 void pre_activation_gradient(Activation activation, MatrixView<const T> a,
-                             MatrixView<const T> z, MatrixView<const T> da, T* dz);
+                             MatrixView<const T> z, MatrixView<const T> da, T* dz,
+                             const Progress* progress = nullptr);
 
 // dz = da * derivative; dz is contiguous.
 template <class T>
-void multiply(MatrixView<const T> derivative, MatrixView<const T> da, T* dz);
+void multiply(MatrixView<const T> derivative, MatrixView<const T> da, T* dz,
+              const Progress* progress = nullptr);
+
+// sums[j] = sum of dz[i, j] over i; dz is contiguous.
+template <class T>
+void sum_rows(MatrixView<const T> dz, T* sums, const Progress* progress = nullptr);
 
 // dx = dz @ w.T (if dx.data), dw = x.T @ dz, db = sum of rows of dz (if db).
 template <class T>
 void layer_backward(MatrixView<const T> x, MatrixView<const T> w, const T* dz,
-                    MatrixView<T> dx, T* dw, T* db);
+                    MatrixView<T> dx, T* dw, T* db, const Progress* progress = nullptr);
 
 // param -= lr * grad, row by row where the rows do not touch.
 template <class T>

@@ -8,15 +8,20 @@
 #include "../layer.h"
 #include "array.h"
 #include "call.h"
+#include "interrupt.h"
 #include "module.h"
 #include "names.h"
 
 namespace siglin {
 namespace {
 
+double size_of(const Argument& a) { return static_cast<double>(a.size()); }
+
+// The work of x @ w, with that of reading and writing.
 double multiply_adds(const Argument& x, const Argument& w) {
     return static_cast<double>(x.rows()) * static_cast<double>(w.cols()) *
-           (static_cast<double>(x.cols()) + 16.0);
+               (static_cast<double>(x.cols()) + 16.0) +
+           size_of(x) + size_of(w);
 }
 
 // x (batch, n_in), w (n_in, n_out), b (n_out,) or None, of one dtype.
@@ -80,8 +85,9 @@ py::object activate(py::handle z_, py::handle activation, py::handle out_) {
         const T* from = vector_data<T>(z);
         T* to = mutable_vector_data<T>(out);
         const index_t n = z.size();
-        const ReleaseGil nogil(16.0 * static_cast<double>(n));
-        activate_elements<T>(f, from, to, n);
+        run_interruptibly(16.0 * static_cast<double>(n), [&](const Progress* progress) {
+            activate_elements<T>(f, from, to, n, progress);
+        });
     });
     return std::move(out.owner);
 }
@@ -110,8 +116,10 @@ py::object forward(py::handle x_, py::handle w_, py::handle b_, py::handle activ
         const auto w = view<T>(in.w);
         const T* b = in.bias<T>();
         const auto to = mutable_view<T>(a);
-        const ReleaseGil nogil(multiply_adds(in.x, in.w));
-        layer_forward<T>(x, w, b, f, to, {nullptr, to.rows, to.cols, to.cols});
+        run_interruptibly(multiply_adds(in.x, in.w), [&](const Progress* progress) {
+            layer_forward<T>(x, w, b, f, to, {nullptr, to.rows, to.cols, to.cols},
+                             progress);
+        });
     });
     return std::move(a.owner);
 }
@@ -155,18 +163,22 @@ struct BackwardArguments {
     }
 };
 
-// Gradients of a layer into fresh arrays; dw and db have their final addresses.
-template <class T>
-void run_backward(const BackwardArguments& args, MatrixView<T> dx, T* dw, T* db) {
+// dz of a layer, found without the GIL, for what comes after it: use(x, w, dz,
+// progress).
+template <class T, class Use>
+void with_dz(const BackwardArguments& args, const Use& use) {
     const auto x = view<T>(args.in.x);
     const auto w = view<T>(args.in.w);
     const auto a = view<T>(args.a);
     const auto da = view<T>(args.da);
     const auto z = args.z ? view<T>(*args.z) : MatrixView<const T>{nullptr, 0, 0, 0};
-    const ReleaseGil nogil(3.0 * multiply_adds(args.in.x, args.in.w));
-    Scratch<T> dz(da.rows * da.cols);
-    pre_activation_gradient<T>(args.activation, a, z, da, dz.data());
-    layer_backward<T>(x, w, dz.data(), dx, dw, db);
+    run_interruptibly(
+        3.0 * multiply_adds(args.in.x, args.in.w), [&](const Progress* progress) {
+            Scratch<T> dz(da.rows * da.cols);
+            pre_activation_gradient<T>(args.activation, a, z, da, dz.data(), progress);
+            use(x, w, MatrixView<const T>{dz.data(), da.rows, da.cols, da.cols},
+                progress);
+        });
 }
 
 // The gradient that need_dx asks for, like x.
@@ -202,10 +214,42 @@ py::object backward(py::handle x, py::handle w, py::handle a, py::handle da,
     Result db = new_vector(args.in.x, args.in.w.cols());
     dispatch_dtype(args.in.x.dtype, [&](auto tag) {
         using T = decltype(tag);
-        run_backward<T>(args, view_or_none<T>(dx), mutable_vector_data<T>(dw),
-                        mutable_vector_data<T>(db));
+        const auto to_dx = view_or_none<T>(dx);
+        T* to_dw = mutable_vector_data<T>(dw);
+        T* to_db = mutable_vector_data<T>(db);
+        with_dz<T>(args, [&](auto x_view, auto w_view, auto dz,
+                             const Progress* progress) {
+            layer_backward<T>(x_view, w_view, dz.data, to_dx, to_dw, to_db, progress);
+        });
     });
     return py::make_tuple(array_or_none(dx), std::move(dw.owner), std::move(db.owner));
+}
+
+// w -= lr * x.T @ dz and b -= lr * (the sum of the rows of dz), if b is given: both or
+// none, so nothing asks for signals from the first change on.
+template <class T>
+void descend(MatrixView<const T> x, MatrixView<const T> dz, MatrixView<T> w, T* b, T lr,
+             const Progress* progress) {
+    Scratch<T> db(b == nullptr ? 0 : w.cols);
+    if (b != nullptr) {
+        sum_rows<T>(dz, db.data(), progress);
+    }
+    const double work = static_cast<double>(x.rows + 1) * static_cast<double>(w.rows) *
+                        static_cast<double>(w.cols);
+    // (Between rows that do not touch may lie what is others'.)
+    const bool at_once = work < kMostInOnePiece && w.stride == w.cols;
+    const bool needs_dw = !at_once || x.rows > kDepth;
+    Scratch<T> dw(needs_dw ? w.rows * w.cols : 0);
+    T* const sums = needs_dw ? dw.data() : nullptr;
+    if (at_once) {
+        layer_weight_gradient<T>(x, dz, sums, false, w, lr);
+    } else {
+        layer_weight_gradient<T>(x, dz, sums, false, {}, T(0), progress);
+        gradient_descent<T>(w, {sums, w.rows, w.cols, w.cols}, lr);
+    }
+    if (b != nullptr) {
+        gradient_descent<T>({b, 1, w.cols, w.cols}, {db.data(), 1, w.cols, w.cols}, lr);
+    }
 }
 
 constexpr Signature kBackwardUpdate = {
@@ -239,17 +283,16 @@ py::object backward_update(py::handle x, py::handle w, py::handle b, py::handle 
         const auto to = mutable_view<T>(args.in.w);
         T* bias = args.in.b ? mutable_vector_data<T>(*args.in.b) : nullptr;
         const auto step = static_cast<T>(lr);
-        Scratch<T> dw(to.rows * to.cols);
-        Scratch<T> db(to.cols);
-        run_backward<T>(args, view_or_none<T>(dx), dw.data(), db.data());
-        if (step == 0) {
-            return;
-        }
-        gradient_descent<T>(to, {dw.data(), to.rows, to.cols, to.cols}, step);
-        if (bias != nullptr) {
-            gradient_descent<T>({bias, 1, to.cols, to.cols},
-                                {db.data(), 1, to.cols, to.cols}, step);
-        }
+        const auto to_dx = view_or_none<T>(dx);
+        with_dz<T>(args, [&](auto x_view, auto w_view, auto dz,
+                             const Progress* progress) {
+            if (to_dx.data != nullptr) {
+                layer_input_gradient<T>(dz, w_view, to_dx, nullptr, false, progress);
+            }
+            if (step != 0) {
+                descend<T>(x_view, dz, to, bias, step, progress);
+            }
+        });
     });
     return array_or_none(dx);
 }
@@ -324,8 +367,9 @@ py::object layer_forward_(py::handle x_, py::handle w_, py::handle b_,
         const T* b = in.bias<T>();
         const auto to = mutable_view<T>(a);
         const auto d = mutable_view<T>(derivative);
-        const ReleaseGil nogil(multiply_adds(in.x, in.w));
-        layer_forward<T>(x, w, b, f, to, d);
+        run_interruptibly(multiply_adds(in.x, in.w), [&](const Progress* progress) {
+            layer_forward<T>(x, w, b, f, to, d, progress);
+        });
     });
     return py::make_tuple(std::move(a.owner), std::move(derivative.owner));
 }
@@ -381,10 +425,12 @@ py::object layer_backward_(py::handle x_, py::handle w_, py::handle derivative_,
         T* to_dw = mutable_vector_data<T>(dw);
         T* to_db = db ? mutable_vector_data<T>(*db) : nullptr;
         const auto to_dx = view_or_none<T>(dx);
-        const ReleaseGil nogil(3.0 * multiply_adds(in.x, in.w));
-        Scratch<T> dz(rows * cols);
-        multiply<T>(d, upstream, dz.data());
-        layer_backward<T>(x, w, dz.data(), to_dx, to_dw, to_db);
+        run_interruptibly(
+            3.0 * multiply_adds(in.x, in.w), [&](const Progress* progress) {
+                Scratch<T> dz(rows * cols);
+                multiply<T>(d, upstream, dz.data(), progress);
+                layer_backward<T>(x, w, dz.data(), to_dx, to_dw, to_db, progress);
+            });
     });
     return array_or_none(dx);
 }
@@ -400,20 +446,29 @@ index_t first_outside(const py::object& x_, double low, double high) {
         const auto most = static_cast<T>(
             std::min(high, static_cast<double>(std::numeric_limits<T>::max())));
         const auto& kernels = kernel_table().kernels<T>();
-        const ReleaseGil nogil(static_cast<double>(x.size()));
-        for (index_t i = 0; i < v.rows; ++i) {
-            const bool one_row = v.stride == v.cols;
-            const index_t n = one_row ? v.rows * v.cols : v.cols;
-            const index_t found =
-                kernels.first_outside(v.data + i * v.stride, n, least, most);
-            if (found >= 0) {
-                return i * v.cols + found;
+        // All rows in one where they touch, and of a row so much at a time.
+        constexpr index_t kTogether = 1 << 20;
+        const bool one_row = v.stride == v.cols;
+        const index_t rows = v.cols == 0 ? 0 : one_row ? 1 : v.rows;
+        const index_t cols = one_row ? v.rows * v.cols : v.cols;
+        index_t found = -1;
+        run_interruptibly(4.0 * size_of(x), [&](const Progress* progress) {
+            for (index_t i = 0; i < rows; ++i) {
+                for (index_t j = 0; j < cols; j += kTogether) {
+                    const index_t n = std::min(kTogether, cols - j);
+                    const index_t at = kernels.first_outside(v.data + i * v.stride + j,
+                                                             n, least, most);
+                    if (at >= 0) {
+                        found = i * cols + j + at;
+                        return;
+                    }
+                    if (progress != nullptr) {
+                        (*progress)(4.0 * static_cast<double>(n));
+                    }
+                }
             }
-            if (one_row) {
-                break;
-            }
-        }
-        return -1;
+        });
+        return found;
     });
 }
 

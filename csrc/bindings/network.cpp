@@ -18,17 +18,13 @@
 #include "../train.h"
 #include "array.h"
 #include "call.h"
+#include "interrupt.h"
 #include "module.h"
 #include "names.h"
 #include "parameters.h"
 
 namespace siglin {
 namespace {
-
-// Whether a signal's handler raised; called without the GIL.
-bool signal_raised() {
-    return with_gil([] { return PyErr_CheckSignals() != 0; });
-}
 
 // Runs `work` without the GIL if it is worth it; Ctrl-C becomes KeyboardInterrupt.
 template <class Work>

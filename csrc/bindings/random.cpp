@@ -1,8 +1,11 @@
 // Seeded numbers over a state that Python owns.
 #include "../random.h"
 
+#include <algorithm>
+
 #include "../float_environment.h"
 #include "array.h"
+#include "interrupt.h"
 #include "module.h"
 #include "parameters.h"
 
@@ -28,11 +31,22 @@ void fill(const char* function, const py::object& state, const py::object& out,
     check_writable(target);
     dispatch_dtype(target.dtype, [&](auto tag) {
         using T = decltype(tag);
+        constexpr index_t kTogether = 1 << 16;
+        constexpr double kWork = 100;  // of one number, a few nanoseconds, and memory
         T* to = mutable_vector_data<T>(target);
         const index_t n = target.extent(0);
-        for (index_t i = 0; i < n; ++i) {
-            to[i] = static_cast<T>(draw(generator));
-        }
+        run_interruptibly(
+            kWork * static_cast<double>(n), [&](const Progress* progress) {
+                for (index_t begin = 0; begin < n; begin += kTogether) {
+                    const index_t end = std::min(n, begin + kTogether);
+                    for (index_t i = begin; i < end; ++i) {
+                        to[i] = static_cast<T>(draw(generator));
+                    }
+                    if (progress != nullptr) {
+                        (*progress)(kWork* static_cast<double>(end - begin));
+                    }
+                }
+            });
     });
 }
 
@@ -74,6 +88,18 @@ void fill_normal(const py::object& state, const py::object& out) {
     fill("fill_normal", state, out, [](Generator& g) { return g.normal(); });
 }
 
+// The bound of init_weights' uniform numbers (layers.py). Not in Python, which would
+// round it as its caller does.
+double init_bound(const std::string& init, double gain, double n_in, double n_out) {
+    if (init == "glorot") {
+        return gain * std::sqrt(6.0 / (n_in + n_out));
+    }
+    if (init == "he" || init == "lecun") {
+        return std::sqrt(3.0 * ((init == "he" ? 2.0 : 1.0) / n_in));
+    }
+    throw py::value_error("init_bound: init must be glorot, he or lecun, got " + init);
+}
+
 }  // namespace
 
 void bind_random(py::module_& m) {
@@ -83,6 +109,8 @@ void bind_random(py::module_& m) {
     m.def("copy_generator", &copy_generator, state, environment);
     m.def("random_bits", &random_bits, state, py::arg("n"), environment);
     m.def("permutation", &permutation, state, py::arg("n"), environment);
+    m.def("init_bound", &init_bound, py::arg("init"), py::arg("gain"), py::arg("n_in"),
+          py::arg("n_out"), environment);
     m.def("fill_uniform", &fill_uniform, state, py::arg("out"), py::arg("bound"),
           environment);
     m.def("fill_normal", &fill_normal, state, py::arg("out"), environment);

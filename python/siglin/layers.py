@@ -1,6 +1,5 @@
 """Dense: one layer that keeps its parameters, and what its backward pass needs."""
 
-import math
 import os
 import weakref
 from collections.abc import Callable
@@ -57,13 +56,9 @@ def init_weights(
     rectifiers", ICCV 2015), "lecun" of variance 1 / n_in (LeCun et al., "Efficient
     backprop", 1998). "normal" is N(0, 1), by the ratio of uniforms in Leva's form (1992).
     """
-    if init == "glorot":
+    if init in ("glorot", "he", "lecun"):
         gain = 4 if activation == "sigmoid" else 1
-        bound = gain * math.sqrt(6 / (w.shape[0] + w.shape[1]))
-        _core.fill_uniform(state, w.reshape(-1), bound)
-    elif init in ("he", "lecun"):
-        variance = (2 if init == "he" else 1) / w.shape[0]
-        _core.fill_uniform(state, w.reshape(-1), math.sqrt(3 * variance))
+        _core.fill_uniform(state, w.reshape(-1), _core.init_bound(init, gain, *w.shape))
     elif init == "normal":
         _core.fill_normal(state, w.reshape(-1))
     else:

@@ -1,0 +1,228 @@
+"""Ctrl-C in a single long call: within 100 ms, and nothing is left half done."""
+
+import ctypes
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import siglin
+from helpers import assert_same_bits
+from siglin import _core
+
+Array = npt.NDArray[Any]
+Call = Callable[[], object]
+
+LIMIT = 0.1  # seconds
+MOMENTS = [0.1, 0.2, 0.3, 0.4, 0.5]  # of the time that a call takes
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(signal, "setitimer"), reason="no timer that sends signals"
+)
+
+
+@pytest.fixture(autouse=True)
+def interrupts() -> Iterator[None]:
+    """Make an alarm what Ctrl-C is, and leave the number of threads as it was."""
+    threads = siglin.get_num_threads()
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+    siglin.set_num_threads(threads)
+
+
+def rows(dtype: Any, count: int, cols: int) -> Array:
+    """Return equal rows, which take the memory of one."""
+    row = np.linspace(-1, 1, cols, dtype=dtype)
+    return np.broadcast_to(row, (count, cols))
+
+
+def zeros(dtype: Any, *shape: int) -> Array:
+    """Return zeros that take no memory as long as they are only read."""
+    return np.zeros(shape, dtype)
+
+
+def activate(name: str, dtype: Any, count: int) -> Call:
+    z = zeros(dtype, count)
+    return lambda: _core.activate(z, name)
+
+
+def forward(dtype: Any, batch: int, n_in: int, n_out: int, name: str) -> Call:
+    x, w = rows(dtype, batch, n_in), zeros(dtype, n_in, n_out)
+    return lambda: siglin.forward(x, w, activation=name)
+
+
+def backward(dtype: Any, batch: int, n_in: int, n_out: int, need_dx: bool) -> Call:
+    x, w = rows(dtype, batch, n_in), zeros(dtype, n_in, n_out)
+    a = rows(dtype, batch, n_out)
+    return lambda: siglin.backward(x, w, a, a, need_dx=need_dx)
+
+
+def backward_update(dtype: Any, batch: int, n_in: int, n_out: int) -> Call:
+    x, w = rows(dtype, batch, n_in), np.ones((n_in, n_out), dtype)
+    a, b = rows(dtype, batch, n_out), np.ones(n_out, dtype)
+
+    def call() -> None:
+        try:
+            siglin.backward_update(x, w, b, a, a, 1.0)
+        except KeyboardInterrupt:
+            assert (w == 1).all()
+            assert (b == 1).all()
+            raise
+        w.fill(1)
+        b.fill(1)
+
+    return call
+
+
+def dense_forward(dtype: Any, batch: int, n: int) -> Call:
+    layer, x = siglin.Dense(n, n, init="zeros", dtype=dtype), rows(dtype, batch, n)
+    return lambda: layer.forward(x)
+
+
+def dense_backward(dtype: Any, batch: int, n: int) -> Call:
+    layer, x = siglin.Dense(n, n, init="zeros", dtype=dtype), rows(dtype, batch, n)
+    a = layer.forward(x)
+    return lambda: layer.backward(a)
+
+
+def initial_weights(init: str, n: int) -> Call:
+    return lambda: siglin.Dense(n, n, init=init, dtype="float32", seed=1)
+
+
+def first_outside(rows_: int, cols: int) -> Call:
+    x = rows(np.float64, rows_, cols)
+    return lambda: _core.first_outside(x, -2.0, 2.0)
+
+
+CASES: dict[str, tuple[Callable[..., Call], tuple[Any, ...]]] = {
+    "sigmoid, float32": (activate, ("sigmoid", np.float32, 300_000_000)),
+    "sigmoid, float64": (activate, ("sigmoid", np.float64, 150_000_000)),
+    "tanh": (activate, ("tanh", np.float64, 150_000_000)),
+    "relu": (activate, ("relu", np.float32, 400_000_000)),
+    "forward, square": (forward, (np.float64, 500, 5000, 5000, "sigmoid")),
+    "forward, few rows": (forward, (np.float32, 8, 40_000, 40_000, "tanh")),
+    "forward, many rows": (forward, (np.float64, 40_000_000, 3, 4, "sigmoid")),
+    "forward, many rows, linear": (forward, (np.float32, 80_000_000, 2, 4, "identity")),
+    "backward, square": (backward, (np.float64, 300, 5000, 5000, True)),
+    "backward, many rows": (backward, (np.float32, 600_000, 120, 120, True)),
+    "backward, very many rows": (backward, (np.float64, 30_000_000, 2, 4, False)),
+    "backward, few rows": (backward, (np.float32, 30, 20_000, 10_000, True)),
+    "backward_update, square": (backward_update, (np.float64, 300, 4000, 5000)),
+    "backward_update, many rows": (backward_update, (np.float32, 600_000, 120, 120)),
+    "Dense.forward": (dense_forward, ("float64", 800, 4000)),
+    "Dense.backward": (dense_backward, ("float64", 400, 4000)),
+    "Dense, uniform weights": (initial_weights, ("glorot", 10_000)),
+    "Dense, normal weights": (initial_weights, ("normal", 7000)),
+    "first_outside": (first_outside, (3_000_000, 3000)),
+}
+
+
+def forever(call: Call) -> None:
+    while True:
+        call()
+
+
+def delay_of(call: Call, moment: float) -> float:
+    """Return how long after an interrupt at that moment its exception is here."""
+    start = time.perf_counter()
+    signal.setitimer(signal.ITIMER_REAL, moment)
+    with pytest.raises(KeyboardInterrupt):
+        forever(call)
+    return time.perf_counter() - start - moment
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("case", CASES)
+def test_an_interrupt_arrives_within_a_tenth_of_a_second(
+    case: str, threads: int
+) -> None:
+    """The median of five moments, as other work on the machine delays one or another."""
+    siglin.set_num_threads(threads)
+    make, arguments = CASES[case]
+    call = make(*arguments)
+    start = time.perf_counter()
+    call()
+    seconds = time.perf_counter() - start
+    if seconds < 2 * LIMIT:
+        pytest.skip(f"all of it takes {seconds:.2f} s here")
+    delays = [delay_of(call, moment * seconds) for moment in MOMENTS]
+    assert statistics.median(delays) < LIMIT, (seconds, delays)
+    x = np.ones((2, 2))
+    assert_same_bits(siglin.forward(x, x, activation="identity"), 2 * x)
+    assert_same_bits(siglin.sigmoid(np.zeros(500_000)), np.full(500_000, 0.5))
+
+
+@pytest.mark.parametrize("moment", [0.01, 0.03, 0.1])
+def test_an_update_happens_whole_or_not_at_all(moment: float) -> None:
+    w = np.ones((8000, 10_000), np.float32)
+    dw = rows(np.float32, 8000, 10_000)
+    signal.setitimer(signal.ITIMER_REAL, moment)
+    with pytest.raises(KeyboardInterrupt):
+        forever(lambda: siglin.update(w, dw, 0.5))
+    np.testing.assert_array_equal(w, np.broadcast_to(w[0], w.shape))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("n_in", "n_out"), [(300, 200), (3000, 3000)])
+def test_an_interrupted_backward_update_is_made_whole_or_not_at_all(
+    n_in: int, n_out: int, threads: int
+) -> None:
+    """Short ones, which subtract as they go, and long ones, at many moments."""
+    siglin.set_num_threads(threads)
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(700, n_in)).astype(np.float32)
+    w = rng.normal(size=(n_in, n_out)).astype(np.float32)
+    da = rng.normal(size=(700, n_out)).astype(np.float32)
+    b = np.zeros(n_out, np.float32)
+    old, new, old_b, new_b = w.copy(), w.copy(), b.copy(), b.copy()
+    siglin.backward_update(x, new, new_b, da, da, 1.0, activation="identity")
+
+    def step() -> None:
+        np.copyto(w, old)
+        np.copyto(b, old_b)
+        siglin.backward_update(x, w, b, da, da, 1.0, activation="identity")
+
+    for moment in np.linspace(0.001, 0.15, 8):
+        signal.setitimer(signal.ITIMER_REAL, float(moment))
+        with pytest.raises(KeyboardInterrupt):
+            forever(step)
+        # Both new, or w old; b may be new between the two copies.
+        assert (w == old).all() or ((w == new).all() and (b == new_b).all())
+        assert (b == old_b).all() or (b == new_b).all()
+
+
+@pytest.mark.timing
+def test_another_thread_does_not_wait_for_the_gil_to_look_for_signals() -> None:
+    """Signals come to the main thread alone; here it keeps the GIL while others work."""
+    x = np.random.default_rng(1).normal(size=(2000, 20))
+    t = (x[:, :1] > 0).astype(x.dtype)
+    net = siglin.Network([20, 50, 1], seed=1)
+    siglin.set_num_threads(1)
+    start = time.perf_counter()
+    net.fit(x, t, epochs=20)
+    epochs = int(0.4 / (time.perf_counter() - start) * 20)
+    begun = threading.Event()
+    seconds: list[float] = []
+
+    def work() -> None:
+        net.fit(x, t, epochs=epochs)  # the first of a thread asks which thread it is
+        begun.set()
+        seconds.append(net.fit(x, t, epochs=epochs).seconds)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    begun.wait()
+    time.sleep(0.05)
+    hold = 4.0
+    ctypes.PyDLL(None).usleep(int(hold * 1e6))  # PyDLL keeps the GIL
+    worker.join()
+    assert seconds[0] < 0.8 * hold
