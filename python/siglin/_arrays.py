@@ -198,11 +198,22 @@ def plain(function: str, name: str, array: AnyArray, dtype: DType) -> Array:
     return ready
 
 
-def plain_copy(array: AnyArray) -> Array:
-    """Return a fresh C-contiguous copy in native byte order."""
-    native = array.dtype.newbyteorder("=")
-    copy: Array = np.array(array, dtype=native, order="C", copy=True, subok=False)
-    return copy
+def owned(array: AnyArray, dtype: npt.DTypeLike | None = None) -> AnyArray:
+    """Return a fresh copy that the core can write into, whatever the array lies on.
+
+    An array that comes out of a pickle may be a memory map (joblib), read-only or
+    misaligned (a buffer out of band, as Ray and Dask hand it over), or a view of memory
+    that others share. The copy is a plain ndarray: aligned, writable, C-contiguous, in
+    native byte order, with memory of its own.
+
+    Parameters
+    ----------
+    array : ndarray
+    dtype : dtype_like, optional
+        Of the copy; the array's own by default.
+    """
+    native = np.dtype(array.dtype if dtype is None else dtype).newbyteorder("=")
+    return np.array(array, dtype=native, order="C", copy=True, subok=False)
 
 
 # ---- shapes --------------------------------------------------------------------------
