@@ -216,6 +216,14 @@ def owned(array: AnyArray, dtype: npt.DTypeLike | None = None) -> AnyArray:
     return np.array(array, dtype=native, order="C", copy=True, subok=False)
 
 
+def with_owned(state: dict[str, Any]) -> dict[str, Any]:
+    """Return an unpickled object's attributes, with the arrays among them owned."""
+    return {
+        name: owned(value) if isinstance(value, np.ndarray) else value
+        for name, value in state.items()
+    }
+
+
 # ---- shapes --------------------------------------------------------------------------
 
 

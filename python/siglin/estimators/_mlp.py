@@ -28,7 +28,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from siglin._arrays import Array
+from siglin._arrays import Array, with_owned
 from siglin.estimators._labels import Labels
 from siglin.estimators._parameters import ACTIVATIONS, FLOATS, Parameters
 from siglin.estimators._solvers import (
@@ -146,9 +146,15 @@ class BaseMLP(BaseEstimator, ABC):
         if stops_early:
             self.validation_loss_curve_: list[float] = []
             self.stopped_ = False
-            self._held: Any = None
+            self._held: Data | None = None
+            self._held_answers: Any = None
         else:
-            for name in ("validation_loss_curve_", "stopped_", "_held"):
+            for name in (
+                "validation_loss_curve_",
+                "stopped_",
+                "_held",
+                "_held_answers",
+            ):
                 self.__dict__.pop(name, None)
 
     def _judges_otherwise(self) -> bool:
@@ -196,7 +202,7 @@ class BaseMLP(BaseEstimator, ABC):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(with_owned(state))
         if "coefs_" in state:
             self._adopt(Parameters.of(self.coefs_, self.intercepts_))
 
@@ -362,12 +368,12 @@ class BaseMLP(BaseEstimator, ABC):
         if stops_early and incremental:
             # The rows held out of the first call judge all of them.
             if self._held is None:
-                data, *self._held = self._hold_out(data)
+                data, self._held, self._held_answers = self._hold_out(data)
                 self._no_improvement, self.stopped_ = 0, False
                 self.best_validation_score_ = -np.inf
             if self.stopped_:
                 return
-            held, held_labels = self._held
+            held, held_labels = self._held, self._held_answers
         elif stops_early:
             data, held, held_labels = self._hold_out(data)
         rows = data.rows

@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from siglin._arrays import Array
+from siglin._arrays import Array, with_owned
 from siglin.estimators._parameters import FLOATS
 from siglin.functions import forward, sigmoid
 from siglin.network import Network
@@ -26,6 +26,9 @@ from siglin.perceptron import Perceptron
 
 class _Neurons(ClassifierMixin, BaseEstimator):
     """One neuron for two classes, or one for each of more, against all others."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(with_owned(state))
 
     def _fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         X, y = validate_data(self, X, y, dtype=FLOATS)
