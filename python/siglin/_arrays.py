@@ -11,6 +11,7 @@ return contiguous arrays with the same values, or raise the error that explains 
 arrays, or of the network; float64 if there are none |
 | complex, object, str, datetime, structured, longdouble | DTypeError |
 | what has ``__array__`` or DLPack | ``np.asarray``, then as above |
+| frames that this makes objects of | the numbers of their columns |
 | sparse matrices, None | TypeError |
 | masked arrays with masked values | ValueError |
 """
@@ -25,6 +26,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from siglin._frames import columns_of, numbers_of
 from siglin.errors import DTypeError, ShapeError
 
 Array: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -130,6 +132,8 @@ def _as_array(function: str, name: str, value: object) -> AnyArray:
         except ValueError as error:
             msg = f"{function}: {name} is not a rectangular array of numbers: {error}"
             raise ShapeError(msg) from None
+    if array.dtype.kind not in "biuf":
+        array = _from_frame(function, name, value, array)
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > FLOAT64.itemsize:
         got = str(array.dtype)
         if array.dtype == object and array.ndim == 0:
@@ -149,6 +153,18 @@ def _from_dlpack(function: str, name: str, value: object) -> AnyArray | None:
     except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
         msg = f"{function}: {name} cannot be read through DLPack: {error}"
         raise TypeError(msg) from error
+
+
+def _from_frame(function: str, name: str, value: object, array: AnyArray) -> AnyArray:
+    """Return the numbers of a frame of which NumPy makes this array; else the array."""
+    columns = columns_of(value)
+    if not columns:
+        return array
+    got = numbers_of(columns)
+    if not isinstance(got, str):
+        return got.reshape(array.shape)
+    kind = ValueError if "missing" in got else DTypeError
+    raise kind(f"{function}: {name} must be numbers; {got}")
 
 
 def _is_float(dtype: np.dtype[Any]) -> bool:

@@ -96,13 +96,16 @@ class Labels:
     def decode(self, outputs: Array) -> Any:
         """Return each row's class, or its row of an indicator matrix.
 
+        That is sparse where the one that this was made from is.
+
         Parameters
         ----------
         outputs : ndarray, shape (rows, n_outputs)
         """
         decided = self.decide(outputs)
         if decided.ndim == 2:
-            return decided
+            sparse = self._binarizer.sparse_input_
+            return self._binarizer.inverse_transform(decided) if sparse else decided
         if len(self.classes) == 1:
             decided[:] = 0
         return self.classes[decided]

@@ -25,12 +25,12 @@ from sklearn.utils.multiclass import (
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
-    validate_data,
 )
 
 from siglin._arrays import Array, with_owned
 from siglin.estimators._labels import Labels
-from siglin.estimators._parameters import ACTIVATIONS, FLOATS, Parameters
+from siglin.estimators._parameters import ACTIVATIONS, Parameters
+from siglin.estimators._rows import FLOATS, checked, viewable
 from siglin.estimators._solvers import (
     Data,
     Memory,
@@ -264,15 +264,7 @@ class BaseMLP(BaseEstimator, ABC):
         """Return rows and targets as scikit-learn checks them."""
         if not options["reset"] and self._is_plain(X, y):
             return X, y
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            multi_output=True,
-            dtype=FLOATS,
-            **options,
-        )
+        X, y = checked(self, X, y, accept_sparse="csr", multi_output=True, **options)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return X, y
@@ -301,10 +293,10 @@ class BaseMLP(BaseEstimator, ABC):
         if issparse(X):
             x = X.tocsr().astype(dtype, copy=False)
         else:
-            x = np.ascontiguousarray(X, dtype)
-        t = np.ascontiguousarray(targets, dtype)
+            x = viewable("X", X, dtype)
+        t = viewable("y", targets, dtype)
         if weights is not None:
-            weights = np.ascontiguousarray(weights, dtype)
+            weights = viewable("sample_weight", weights, dtype)
             if weights.sum() == 0:
                 raise ValueError("sample_weight sums to zero")
         return Data(x, t, weights)
@@ -536,9 +528,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _outputs(self, X: Any) -> Array:
         """Return the network's outputs for the rows of X."""
         check_is_fitted(self)
-        return self._outputs_of(
-            validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
-        )
+        return self._outputs_of(checked(self, X, accept_sparse="csr", reset=False))
 
     def _outputs_of(self, X: Any) -> Array:
         """Return the outputs in the wider dtype of X and the parameters."""
@@ -547,8 +537,7 @@ class BaseMLP(BaseEstimator, ABC):
         network = self._network(parameters, dtype)
         vector = parameters.vector.astype(dtype, copy=False)
         if not issparse(X):
-            x = np.ascontiguousarray(X, dtype)
-            outputs: Array = network.predict(vector, x)
+            outputs: Array = network.predict(vector, viewable("X", X, dtype))
             return outputs
         outputs = np.empty((X.shape[0], self.n_outputs_), dtype)
         for piece, x in rows_as_dense(X.tocsr().astype(dtype, copy=False)):

@@ -14,11 +14,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
-    validate_data,
 )
 
 from siglin._arrays import Array, with_owned
-from siglin.estimators._parameters import FLOATS
+from siglin.estimators._rows import checked
 from siglin.functions import forward, sigmoid
 from siglin.network import Network
 from siglin.perceptron import Perceptron
@@ -31,7 +30,7 @@ class _Neurons(ClassifierMixin, BaseEstimator):
         super().__setstate__(with_owned(state))
 
     def _fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        X, y = validate_data(self, X, y, dtype=FLOATS)
+        X, y = checked(self, X, y)
         check_classification_targets(y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
@@ -64,7 +63,7 @@ class _Neurons(ClassifierMixin, BaseEstimator):
             One number for each row where there are two classes: > 0 is the second.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=FLOATS, reset=False)
+        X = checked(self, X, reset=False)
         dtype = self.coef_.dtype
         w = np.ascontiguousarray(self.coef_.T)
         z = forward(

@@ -9,8 +9,6 @@ import numpy as np
 from siglin import _core
 from siglin._arrays import Array
 
-FLOATS = (np.float64, np.float32)  # dtypes of rows; others become the first
-
 # What scikit-learn calls siglin's activations.
 ACTIVATIONS = {
     "identity": "identity",
