@@ -783,7 +783,7 @@ def test_partial_fit_stops_early():
     scores = model.validation_scores_
     assert len(scores) == len(model.validation_loss_curve_) == calls
     assert model.best_validation_score_ == max(scores)
-    held, truth = model._held
+    held, truth = model._held, model._held_answers
     assert np.mean(model.predict(held.x) == truth) == max(scores)
     before = model.coefs_[0].copy()
     model.partial_fit(x, y)

@@ -823,6 +823,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         ndarray, shape (n_samples,) or (n_samples, n_classes)
+            Labels of a row are a sparse matrix where those that were trained on are.
         """
         outputs = self._outputs(X)  # first: it says what is not fitted yet
         return self._encoder.decode(outputs)
