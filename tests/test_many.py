@@ -276,12 +276,14 @@ def test_one_that_diverges_does_not_stop_the_others(rng):
     nets, singles = make_networks(3, **options), make_networks(3, **options)
     lrs = [1e-12, 1e300, 1e-11]
     adams = [siglin.Adam() for _ in lrs]
-    with pytest.warns(RuntimeWarning, match=r"1 of 3 networks .* \(networks 1\)"):
+    message = r"1 of 3 networks .* \(networks 1\)"
+    with pytest.warns(RuntimeWarning, match=message) as caught:
         histories = siglin.fit_many(
             nets, x, t, lr=lrs, epochs=20, optimizer=adams, batch_size=9
         )
     reasons = [history.stop_reason for history in histories]
     assert reasons == ["epochs", "diverged", "epochs"]
+    assert [warning.filename for warning in caught] == [__file__]
     with pytest.raises(siglin.DivergenceError):
         singles[1].fit(x, t, lr=1e300, epochs=20, optimizer="adam", batch_size=9)
     for k in (0, 2):

@@ -1,7 +1,6 @@
 """fit_many: networks trained side by side, one on each core."""
 
 import contextlib
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from siglin._arrays import (
     check_shape,
 )
 from siglin._data import check_finite
+from siglin._warnings import warn
 from siglin.errors import DTypeError, ShapeError
 from siglin.layers import make_generator
 from siglin.network import Network
@@ -355,4 +355,4 @@ def _warn_of_divergence(
             f"{len(histories)} networks became non-finite (networks {some}); they keep "
             f"their last finite parameters. A smaller lr may help"
         )
-        warnings.warn(msg, RuntimeWarning, stacklevel=3)
+        warn(msg, RuntimeWarning)

@@ -342,7 +342,7 @@ bias=True, dtype='float64')
         """
         from siglin.files import save  # noqa: PLC0415  it imports this module
 
-        save(self, path, overwrite=overwrite, stacklevel=3)
+        save(self, path, overwrite=overwrite)
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights and biases, as Keras' models do.

@@ -1,6 +1,5 @@
 """MLPClassifier and MLPRegressor, after scikit-learn's."""
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from numbers import Integral, Real
@@ -28,6 +27,7 @@ from sklearn.utils.validation import (
 )
 
 from siglin._arrays import Array, with_owned
+from siglin._warnings import warn
 from siglin.estimators._labels import Labels
 from siglin.estimators._parameters import ACTIVATIONS, Parameters
 from siglin.estimators._rows import FLOATS, checked, viewable
@@ -142,7 +142,7 @@ class BaseMLP(BaseEstimator, ABC):
         self.best_loss_: Any = None if stops_early else np.inf
         self.best_validation_score_: Any = -np.inf if stops_early else None
         self.validation_scores_: Any = [] if stops_early else None
-        self._best = self._parameters.vector.copy()
+        self._best: Array | None = None  # of the best score, once there is one
         if stops_early:
             self.validation_loss_curve_: list[float] = []
             self.stopped_ = False
@@ -362,7 +362,7 @@ class BaseMLP(BaseEstimator, ABC):
             if self._held is None:
                 data, self._held, self._held_answers = self._hold_out(data)
                 self._no_improvement, self.stopped_ = 0, False
-                self.best_validation_score_ = -np.inf
+                self.best_validation_score_, self._best = -np.inf, None
             if self.stopped_:
                 return
             held, held_labels = self._held, self._held_answers
@@ -371,10 +371,9 @@ class BaseMLP(BaseEstimator, ABC):
         rows = data.rows
         batch_size = min(200, rows) if self.batch_size == "auto" else self.batch_size
         if batch_size > rows:
-            warnings.warn(
+            warn(
                 f"batch_size is {batch_size}, more than the {rows} rows there are: "
-                f"all of them are one batch",
-                stacklevel=4,
+                f"all of them are one batch"
             )
             batch_size = rows
         epochs = 1 if incremental else self.max_iter
@@ -429,21 +428,21 @@ class BaseMLP(BaseEstimator, ABC):
                 after_epoch=after_epoch,
             )
         except KeyboardInterrupt:
-            warnings.warn("Training was interrupted.", stacklevel=4)
+            warn("Training was interrupted.")
             finite = called_off = True
         if not finite:
             self._refuse_divergence()
         ended = stalled or called_off
         if self.n_iter_ == self.max_iter and not incremental and not ended:
-            warnings.warn(
+            warn(
                 f"max_iter={self.max_iter} epochs were run, and the training has not "
                 f"converged yet",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         # Only the score ends early stopping: what was called off may go on.
         if stops_early and (stalled or not incremental):
-            parameters.vector[...] = self._best
+            if self._best is not None:
+                parameters.vector[...] = self._best
             self.stopped_ = stalled
 
     def _generator(self) -> Any:
@@ -475,7 +474,8 @@ class BaseMLP(BaseEstimator, ABC):
             self.validation_loss_curve_.append(loss)
             if self.verbose:
                 print(f"Validation score: {score:f}")
-            worse = score < self.best_validation_score_ + self.tol
+            # A score that is NaN is no improvement, and never the best.
+            worse = np.isnan(score) or score < self.best_validation_score_ + self.tol
             if score > self.best_validation_score_:
                 self.best_validation_score_ = score
                 self._best = self._parameters.vector.copy()

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
@@ -17,6 +18,7 @@ from sklearn.utils.validation import (
 )
 
 from siglin._arrays import Array, with_owned
+from siglin._warnings import warn
 from siglin.estimators._rows import checked
 from siglin.functions import forward, sigmoid
 from siglin.network import Network
@@ -132,6 +134,11 @@ class NeuronClassifier(_Neurons):
     DivergenceError
         If a step of size ``lr`` makes the parameters infinite.
 
+    Warns
+    -----
+    ConvergenceWarning
+        If ``tol`` is > 0, and ``max_iter`` epochs end before a step is as small.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -225,6 +232,12 @@ class NeuronClassifier(_Neurons):
             self.intercept_[...] = layer.b
         self.loss_curve_ = history.loss
         self.n_iter_ = history.epochs
+        if self.tol > 0 and history.stop_reason == "epochs":
+            warn(
+                f"max_iter={self.max_iter} epochs were run, and steps still change the "
+                f"parameters by more than tol={self.tol}",
+                ConvergenceWarning,
+            )
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, in the order of classes_.
@@ -297,6 +310,11 @@ class PerceptronClassifier(_Neurons):
     ValueError
         If a parameter is out of range, or X or y is not what a classifier can take.
 
+    Warns
+    -----
+    ConvergenceWarning
+        If the last of ``max_iter`` epochs still had mistakes.
+
     Examples
     --------
     >>> from siglin.estimators import PerceptronClassifier
@@ -350,3 +368,9 @@ class PerceptronClassifier(_Neurons):
         self.intercept_ = np.array(intercept, X.dtype)
         self.mistakes_ = mistakes
         self.n_iter_ = max(len(counts) for counts in mistakes)
+        if any(counts[-1] for counts in mistakes):
+            warn(
+                f"max_iter={self.max_iter} epochs were run, and the last one still had "
+                f"mistakes; more epochs help if a plane separates the classes",
+                ConvergenceWarning,
+            )

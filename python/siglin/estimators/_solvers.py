@@ -1,6 +1,5 @@
 """How an MLP is trained: steps by batches in the native loop, or SciPy's L-BFGS."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
 from siglin._arrays import Array, with_owned
+from siglin._warnings import warn
 
 # Sparse rows become dense so many numbers at a time, or a batch if that is more.
 DENSE_ELEMENTS = 2**18
@@ -291,11 +291,10 @@ def minimise(
     )
     params[...] = result.x
     if not result.success:
-        warnings.warn(
+        warn(
             f"lbfgs stopped before it converged, after {result.nit} iterations: "
             f"{result.message}. More iterations (max_iter) or scaled data may help.",
             ConvergenceWarning,
-            stacklevel=4,
         )
     return min(int(result.nit), max_iter), float(result.fun)
 
