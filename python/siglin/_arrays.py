@@ -243,13 +243,19 @@ def with_owned(state: dict[str, Any]) -> dict[str, Any]:
 # ---- shapes --------------------------------------------------------------------------
 
 
-def check_matrix(function: str, name: str, array: AnyArray) -> None:
-    """Raise ShapeError unless the array has two dimensions."""
+def check_matrix(
+    function: str, name: str, array: AnyArray, n_in: int | None = None
+) -> None:
+    """Raise ShapeError unless the array has two dimensions.
+
+    Rows of one number are a column that has lost its dimension; else a vector x is a row.
+    """
     if array.ndim == 2:
         return
     msg = f"{function}: {name} must be 2-D, got {array.ndim}-D {array.shape}"
     if array.ndim == 1 and name == "x":
-        msg += "; for one row pass x[None, :]"
+        column = "; for one column pass x[:, None]"
+        msg += column if n_in == 1 else "; for one row pass x[None, :]"
     raise ShapeError(msg)
 
 

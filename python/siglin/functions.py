@@ -238,7 +238,7 @@ def _layer_check(function: str) -> Callable[[dict[str, AnyArray]], None]:
 
     def check(arrays: dict[str, AnyArray]) -> None:
         x, w = arrays["x"], arrays["w"]
-        check_matrix(function, "x", x)
+        check_matrix(function, "x", x, w.shape[0] if w.ndim == 2 else None)
         check_matrix(function, "w", w)
         if x.shape[1] != w.shape[0]:
             msg = (

@@ -154,7 +154,7 @@ def fit_many(
                 step_size,
                 method.name,
                 method.options,
-                method.prepare(net.n_params, net.dtype),
+                method.prepare("fit_many", net.n_params, net.dtype),
                 method.step_count,
             )
             for net, target, subset, generator, step_size, method in zip(
@@ -231,8 +231,10 @@ def _check_distinct(name: str, values: Sequence[object]) -> None:
 
 def _one_each(name: str, value: Any, count: int) -> list[Any]:
     """Return one value for each network: those of a sequence, or the one that it is."""
-    one = isinstance(value, str) or np.ndim(value) == 0
-    values = [value] * count if one else list(value)
+    several = isinstance(value, list | tuple)
+    if not several and not isinstance(value, str):
+        several = np.ndim(value) > 0
+    values = list(value) if several else [value] * count
     if len(values) != count:
         msg = (
             f"fit_many: {name} must be one for all or one for each of the {count} "
@@ -255,7 +257,7 @@ def _check_optimizers(optimizer: Any, count: int) -> list[Optimizer]:
         _check_distinct(
             "optimizer", [one if isinstance(one, Optimizer) else [] for one in values]
         )
-    return [check_optimizer(one) for one in values]
+    return [check_optimizer("fit_many", one) for one in values]
 
 
 def _check_inputs(nets: Sequence[Network], x: object) -> Array:
@@ -317,12 +319,20 @@ def _check_rows(
 
 def _check_subset(name: str, entry: Any, available: int) -> npt.NDArray[np.int64]:
     """Return the numbers of a subset's rows, in an array that nobody else changes."""
-    given = np.asarray(entry)
-    if given.ndim != 1:
+    pair = isinstance(entry, tuple) and len(entry) == 2
+    if pair and any(_is_array(part) for part in entry):
         msg = (
-            f"fit_many: {name} must be 1-D: numbers of rows or a mask; got "
-            f"{given.ndim}-D {given.shape}"
+            f"fit_many: {name} is a pair of arrays; of scikit-learn's splits give the "
+            f"training parts: rows=[train for train, _ in splits]"
         )
+        raise ShapeError(msg)
+    try:
+        given = np.asarray(entry)
+        shape = f"{given.ndim}-D {given.shape}"
+    except ValueError:
+        given, shape = np.empty((0, 0)), "parts of different lengths"
+    if given.ndim != 1:
+        msg = f"fit_many: {name} must be 1-D: numbers of rows or a mask; got {shape}"
         raise ShapeError(msg)
     if given.dtype == np.bool_:
         check_shape("fit_many", name, given, (available,), " as a mask of the rows")

@@ -844,9 +844,9 @@ bias=True, dtype='float64')
             epochs, batch_size, shuffle, tol = check_loop(
                 "fit", epochs, batch_size, shuffle, tol
             )
-            check_callback(callback)
-            progress = check_progress(progress)
-            method = check_optimizer(optimizer)
+            check_callback("fit", callback)
+            progress = check_progress("fit", progress)
+            method = check_optimizer("fit", optimizer)
             self._check_trainable("fit")
             data = self._pair("fit", x, t, finite=True)
             rows = len(data[0])
@@ -900,7 +900,7 @@ bias=True, dtype='float64')
         **settings: Any,
     ) -> History:
         """Run the native loop on checked arguments."""
-        moments = method.prepare(self.n_params, self.dtype)
+        moments = method.prepare("fit", self.n_params, self.dtype)
         shown = make_progress(progress, settings["epochs"], len(data[0]))
         watch = Watch(callback, shown, self._params)
         if validation is not None or schedule is not None:

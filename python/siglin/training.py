@@ -124,10 +124,10 @@ class TrainingState(NamedTuple):
 Callback: TypeAlias = Callable[[TrainingState], Any]
 
 
-def check_callback(callback: object) -> None:
+def check_callback(function: str, callback: object) -> None:
     """Raise TypeError unless the callback is None or can be called."""
     if callback is not None and not callable(callback):
-        msg = f"fit: callback must be callable, got {type(callback).__name__}"
+        msg = f"{function}: callback must be callable, got {type(callback).__name__}"
         raise TypeError(msg)
 
 
@@ -263,11 +263,11 @@ class Bar(Meter):
         self.bar.close()
 
 
-def check_progress(progress: object) -> bool | int:
+def check_progress(function: str, progress: object) -> bool | int:
     """Return True, False or a number of steps."""
     if isinstance(progress, bool | np.bool_):
         return bool(progress)
-    return check_integer("fit", "progress", progress, 1, sys.maxsize)
+    return check_integer(function, "progress", progress, 1, sys.maxsize)
 
 
 def make_progress(progress: bool | int, epochs: int, rows: int) -> Silence:
