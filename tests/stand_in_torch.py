@@ -52,6 +52,12 @@ class Sequential:
     def __init__(self, *modules):
         self.modules = modules
 
+    def eval(self):
+        for module in self.modules:
+            if hasattr(module, "eval"):
+                module.eval()
+        return self
+
     def __iter__(self):
         return iter(self.modules)
 
@@ -90,10 +96,44 @@ class Softmax:
         return Tensor(e / e.sum(axis=1, keepdims=True))
 
 
+class Dropout:
+    """Of any kind: while it trains, every second number is 0 and the others grow."""
+
+    def __init__(self, p=0.5):
+        self.p = p
+        self.training = True
+
+    def eval(self):
+        self.training = False
+        return self
+
+    def __call__(self, x):
+        if not self.training:
+            return x
+        a = x.array / (1 - self.p)
+        a.reshape(-1)[::2] = 0
+        return Tensor(a)
+
+
+class Flatten:
+    def __init__(self, start_dim=1, end_dim=-1):
+        self.start_dim = start_dim
+        self.end_dim = end_dim
+
+    def __call__(self, x):
+        shape = list(x.array.shape)
+        end = self.end_dim % len(shape)
+        shape[self.start_dim : end + 1] = [-1]
+        return Tensor(x.array.reshape(shape))
+
+
 nn = types.SimpleNamespace(
     Linear=Linear,
     Sequential=Sequential,
     LeakyReLU=LeakyReLU,
+    Dropout=Dropout,
+    AlphaDropout=type("AlphaDropout", (Dropout,), {}),
+    Flatten=Flatten,
     Softmax=Softmax,
     Sigmoid=elementwise("Sigmoid", lambda z: 1 / (1 + np.exp(-z))),
     Tanh=elementwise("Tanh", np.tanh),

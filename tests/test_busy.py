@@ -225,7 +225,9 @@ WRITERS: dict[str, Callable[[siglin.Network], Any]] = {
     "backward": lambda net: net.backward(T),
     "backward_from": lambda net: net.backward_from(T),
     "loss_and_grads": lambda net: net.loss_and_grads(X, T),
-    "set_weights": lambda net: net.set_weights([np.zeros((3, 4)), *net.get_weights()[1:]]),
+    "set_weights": lambda net: net.set_weights(
+        [np.zeros((3, 4)), *net.get_weights()[1:]]
+    ),
     "params": lambda net: setattr(net, "params", np.zeros(net.n_params)),
 }
 

@@ -358,6 +358,42 @@ def test_sequentials_within_and_identities_are_read(torch, x):
     )
 
 
+@pytest.mark.parametrize("trains", [True, False])
+def test_dropout_and_flatten_change_no_prediction(torch, x, trains):
+    nn = torch.nn
+    x = x.astype("float32")
+    linears = nn.Linear(4, 3), nn.Linear(3, 3), nn.Linear(3, 1)
+    module = nn.Sequential(
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        linears[0],
+        nn.Dropout(),
+        nn.Tanh(),
+        nn.AlphaDropout(0.1),
+        linears[1],
+        nn.Flatten(1),
+        nn.ReLU(),
+        nn.Sequential(nn.Dropout(0.9), linears[2]),
+    )
+    if not trains:
+        module.eval()
+    net = from_torch(module)
+    assert [layer.activation for layer in net.layers] == ["tanh", "relu", "identity"]
+    predicted = net.predict(x)
+    close(predicted, output(torch, module.eval(), x))
+    close(predicted, output(torch, module, x.reshape(-1, 2, 2)))
+    net.params *= 0.5
+    assert to_torch(net, module) is module
+    close(net.predict(x), output(torch, module, x))
+
+
+def test_a_flatten_that_mixes_rows_is_refused(torch):
+    linear = torch.nn.Linear(4, 3)
+    for flatten in (torch.nn.Flatten(0), torch.nn.Flatten(1, 2)):
+        with pytest.raises(ValueError, match="Flatten must have start_dim = 1"):
+            from_torch(torch.nn.Sequential(flatten, linear))
+
+
 def test_a_given_module_takes_the_weights_over(torch, x):
     nn = torch.nn
     x = x.astype("float32")

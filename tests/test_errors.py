@@ -11,7 +11,7 @@ import scipy.sparse
 
 import siglin
 from helpers import assert_same_bits
-from siglin import DTypeError, ShapeError, functions
+from siglin import DTypeError, ShapeError, functions, reference
 
 ROWS, N_IN, N_OUT = 4, 3, 2
 
@@ -406,6 +406,30 @@ def test_x_of_one_dimension():
     ]:
         with pytest.raises(ShapeError, match=r"x must be 2-D, got 1-D \(3,\).*x\[None"):
             call()
+
+
+def test_a_line_of_numbers_for_one_input_is_told_to_become_a_column():
+    x, t = np.linspace(-1, 1, 5), np.array([0, 0, 1, 1, 1])
+    net = siglin.Network([1, 1])
+    ours = reference.Network([1, 1])
+    calls = [
+        lambda x: net.fit(x, t),
+        lambda x: net.fit([[0.0]], [0], validation_data=(x, t)),
+        net.predict,
+        net.forward,
+        lambda x: net.loss(x, t),
+        lambda x: siglin.fit_many([net], x, t),
+        lambda x: siglin.Neuron(1).fit(x, t),
+        lambda x: siglin.Perceptron(1).fit(x, t),
+        lambda x: siglin.Perceptron(1).predict(x),
+        lambda x: siglin.Dense(1, 2).forward(x),
+        lambda x: siglin.forward(x, np.ones((1, 2))),
+        ours.predict,
+    ]
+    for call in calls:
+        with pytest.raises(ShapeError, match=r"x\[:, None\]"):
+            call(x)
+        call(x[:, None])  # what it advises works
 
 
 @pytest.mark.parametrize(

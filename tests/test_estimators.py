@@ -538,6 +538,61 @@ def test_warnings():
         MLPClassifier(max_iter=1).partial_fit(x, y, classes=[0, 1, 2])
 
 
+def fit_here(model, x, y):
+    model.fit(x, y)
+
+
+def warnings_of(call):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    return caught
+
+
+def test_warnings_name_the_line_of_the_user():
+    x, y = data_of("iris")
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    grid = GridSearchCV(NeuronClassifier(tol=1e-9), {"max_iter": [2, 3]}, cv=2)
+    for model in (
+        MLPClassifier(max_iter=1),
+        MLPClassifier(solver="lbfgs", max_iter=1),
+        MLPRegressor(max_iter=1),
+        MLPClassifier(batch_size=151, max_iter=1),
+        MLPClassifier(callback=interrupt),
+        NeuronClassifier(tol=1e-9, max_iter=2),
+        PerceptronClassifier(max_iter=2),
+        make_pipeline(StandardScaler(), PerceptronClassifier(max_iter=2)),
+        grid,
+    ):
+        caught = warnings_of(lambda model=model: fit_here(model, x, y))
+        assert caught
+        for warning in caught:
+            assert warning.filename == __file__
+            assert warning.lineno == fit_here.__code__.co_firstlineno + 1
+    model = MLPClassifier(batch_size=151)
+    caught = warnings_of(lambda: model.partial_fit(x, y, classes=[0, 1, 2]))
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_neurons_short_of_convergence_say_so():
+    x, y = data_of("iris")
+    with pytest.warns(ConvergenceWarning, match=r"max_iter=5 .* tol=1e-06"):
+        NeuronClassifier(tol=1e-6, max_iter=5).fit(x, y)
+    with pytest.warns(ConvergenceWarning, match=r"max_iter=5 .* mistakes"):
+        PerceptronClassifier(max_iter=5).fit(x, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert NeuronClassifier(tol=0.1, max_iter=50).fit(x, y).n_iter_ < 50
+        NeuronClassifier(max_iter=5).fit(x, y)  # tol is 0: nothing was to be reached
+        assert PerceptronClassifier().fit(x, y == 0).mistakes_[0][-1] == 0
+        # Also where the last epoch allowed is the one without a mistake.
+        n_iter = PerceptronClassifier().fit(x, y == 0).n_iter_
+        PerceptronClassifier(max_iter=n_iter).fit(x, y == 0)
+
+
 def test_divergence_is_an_error_and_keeps_finite_weights():
     x, y = data_of("diabetes")
     model = MLPRegressor(
@@ -783,13 +838,58 @@ def test_partial_fit_stops_early():
     scores = model.validation_scores_
     assert len(scores) == len(model.validation_loss_curve_) == calls
     assert model.best_validation_score_ == max(scores)
-    held, truth = model._held
+    held, truth = model._held, model._held_answers
     assert np.mean(model.predict(held.x) == truth) == max(scores)
     before = model.coefs_[0].copy()
     model.partial_fit(x, y)
     np.testing.assert_array_equal(model.coefs_[0], before)
     model.fit(x, y).partial_fit(x, y)  # begins anew
     assert not model.stopped_
+
+
+class Scored(MLPRegressor):
+    """An MLP with early stopping whose scores on the rows held out are given."""
+
+    def score_as(self, scores):
+        self.scores, self.vectors = list(scores), []
+        return self
+
+    def _validation_score(self, data, y):  # noqa: ARG002
+        self.vectors.append(self._parameters.vector.copy())
+        return self.scores[len(self.vectors) - 1]
+
+
+def scored(scores, **settings):
+    model = Scored(
+        hidden_layer_sizes=3, random_state=0, early_stopping=True, **settings
+    )
+    return model.score_as(scores)
+
+
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+def test_a_score_that_is_nan_is_never_the_best(how):
+    x, y = data_of("diabetes")
+    nan = np.nan
+    model = scored([nan, nan, 0.1, nan, 0.3, nan, nan, nan, nan], n_iter_no_change=3)
+    if how == "fit":
+        model.fit(x, y)
+    else:
+        for _ in range(10):
+            model.partial_fit(x, y)
+    assert len(model.vectors) == 9  # four in a row without improvement
+    assert model.stopped_
+    assert model.best_validation_score_ == 0.3
+    np.testing.assert_array_equal(model._parameters.vector, model.vectors[4])
+
+
+def test_without_a_score_the_last_weights_stay():
+    x, y = data_of("diabetes")
+    for n_iter_no_change, max_iter in ((2, 9), (9, 3)):
+        model = scored(
+            [np.nan] * 9, n_iter_no_change=n_iter_no_change, max_iter=max_iter
+        ).fit(x, y)
+        assert len(model.vectors) == 3
+        np.testing.assert_array_equal(model._parameters.vector, model.vectors[-1])
 
 
 @pytest.mark.filterwarnings("ignore:Training was interrupted")

@@ -276,12 +276,14 @@ def test_one_that_diverges_does_not_stop_the_others(rng):
     nets, singles = make_networks(3, **options), make_networks(3, **options)
     lrs = [1e-12, 1e300, 1e-11]
     adams = [siglin.Adam() for _ in lrs]
-    with pytest.warns(RuntimeWarning, match=r"1 of 3 networks .* \(networks 1\)"):
+    message = r"1 of 3 networks .* \(networks 1\)"
+    with pytest.warns(RuntimeWarning, match=message) as caught:
         histories = siglin.fit_many(
             nets, x, t, lr=lrs, epochs=20, optimizer=adams, batch_size=9
         )
     reasons = [history.stop_reason for history in histories]
     assert reasons == ["epochs", "diverged", "epochs"]
+    assert [warning.filename for warning in caught] == [__file__]
     with pytest.raises(siglin.DivergenceError):
         singles[1].fit(x, t, lr=1e300, epochs=20, optimizer="adam", batch_size=9)
     for k in (0, 2):
@@ -373,7 +375,7 @@ def test_an_interrupted_epoch_counts_its_steps(threads, rng):
         for net, adam in zip(nets, adams, strict=True)
     ]
     for net, adam in zip(nets, adams, strict=True):
-        adam.prepare(net.n_params, net.dtype)
+        adam.prepare("fit_many", net.n_params, net.dtype)
     settings = {"epochs": 9, "batch_size": 1, "shuffle": False, "tol": 0.0}
     with siglin.num_threads(threads), pytest.raises(KeyboardInterrupt):
         _core.fit_many(x, jobs, **settings, on_progress=stop)
@@ -485,7 +487,7 @@ def test_what_progress_raises_ends_all_fits(threads, rng):
     nets = make_networks(3)
     states = [siglin.Adam() for _ in nets]
     for one, net in zip(states, nets, strict=True):
-        one.prepare(net.n_params, net.dtype)
+        one.prepare("fit_many", net.n_params, net.dtype)
 
     def fail(epochs):
         if epochs > 0:
@@ -515,6 +517,7 @@ X, T = np.ones((4, 3)), np.zeros((4, 1))
         ({"lr": [0.1]}, ValueError, "lr must be one for all or one for each of the 2"),
         ({"lr": "0.1"}, TypeError, "lr must be a real number"),
         ({"lr": [0.1, None]}, TypeError, "lr must be a real number"),
+        ({"lr": [0.1, [0.1, 0.2]]}, TypeError, "lr must be a real number, got list"),
         ({"epochs": -1}, ValueError, "epochs must be"),
         ({"epochs": 2.0}, TypeError, "epochs must be an int"),
         ({"batch_size": 0}, ValueError, "batch_size must be"),
@@ -523,14 +526,17 @@ X, T = np.ones((4, 3)), np.zeros((4, 1))
         ({"seed": -1}, ValueError, "seed must be"),
         ({"seed": [1, 2, 3]}, ValueError, "seed must be one for all"),
         ({"seed": [1, 2.5]}, TypeError, "seed must be an int"),
+        ({"seed": [[1], [2, 3]]}, TypeError, "seed must be an int, got list"),
         ({"progress": 5}, TypeError, "progress must be True or False"),
         ({"optimizer": "sgd"}, ValueError, "optimizer must be one of"),
         ({"optimizer": ["adam"]}, ValueError, "optimizer must be one for all"),
         ({"optimizer": siglin.Adam()}, TypeError, "memory of one network"),
         ({"optimizer": ["adam", 3]}, TypeError, "optimizer must be one of"),
+        ({"optimizer": [[1], [2, 3]]}, TypeError, "optimizer must be one of"),
         ({"rows": 3}, TypeError, "rows must be None or a sequence"),
         ({"rows": [None]}, ValueError, "rows must have one entry for each of the 2"),
         ({"rows": [0, 1]}, siglin.ShapeError, r"rows\[0\] must be 1-D"),
+        ({"rows": [[[0], [1, 2]], None]}, siglin.ShapeError, r"rows\[0\] must be 1-D"),
         ({"rows": [None, []]}, siglin.ShapeError, r"rows\[1\] has no rows"),
         ({"rows": [[0], [4]]}, ValueError, r"rows\[1\] must be numbers from 0 to 3"),
         ({"rows": [[-1], None]}, ValueError, r"rows\[0\] .* from 0 to 3, got -1"),
@@ -542,10 +548,30 @@ X, T = np.ones((4, 3)), np.zeros((4, 1))
 def test_bad_options(options, error, message):
     nets = make_networks(2)
     before = [net.params.copy() for net in nets]
-    with pytest.raises(error, match=f"fit(_many)?: .*{message}"):
+    with pytest.raises(error, match=f"^fit_many: .*{message}"):
         siglin.fit_many(nets, X, T, **options)
     for net, params in zip(nets, before, strict=True):
         np.testing.assert_array_equal(net.params, params)
+    siglin.fit_many(nets, X, T)  # not left busy
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+def test_splits_with_their_test_parts_are_told_how_to_leave_them_out(folds):
+    model_selection = pytest.importorskip("sklearn.model_selection")
+    nets = make_networks(folds)
+    splits = list(model_selection.KFold(folds).split(X))
+    message = r"^fit_many: rows\[0\] is a pair .*\[train for train, _ in splits\]"
+    with pytest.raises(siglin.ShapeError, match=message):
+        siglin.fit_many(nets, X, T, rows=splits)
+    siglin.fit_many(nets, X, T, rows=[train for train, _ in splits])
+
+
+def test_an_optimizer_of_another_network_is_refused():
+    methods = [siglin.Adam(), siglin.Adam()]
+    siglin.Network([5, 1]).fit(np.ones((2, 5)), [0, 1], optimizer=methods[1])
+    nets = make_networks(2)
+    with pytest.raises(ValueError, match=r"^fit_many: this Adam holds the memory of"):
+        siglin.fit_many(nets, X, T, optimizer=methods)
     siglin.fit_many(nets, X, T)  # not left busy
 
 

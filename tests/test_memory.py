@@ -102,7 +102,12 @@ def run(preload: Path, program: str) -> str:
 @pytest.mark.parametrize("optimizer", ["gd", "momentum", "adam"])
 @pytest.mark.parametrize(
     ("sizes", "rows", "batch"),
-    [([200, 150, 10], 301, 60), ([20, 8, 3], 33, 1), ([6, 1], 301, 60), ([6, 1], 40, 40)],
+    [
+        ([200, 150, 10], 301, 60),
+        ([20, 8, 3], 33, 1),
+        ([6, 1], 301, 60),
+        ([6, 1], 40, 40),
+    ],
     ids=["blocks", "rows", "neuron", "full batches"],
 )
 def test_a_fit_without_memory_leaves_the_parameters_of_a_whole_step(
@@ -132,7 +137,7 @@ def test_a_fit_without_memory_leaves_the_parameters_of_a_whole_step(
             global trained, memory
             trained = start.astype("float32")
             memory = siglin.optimizers.OPTIMIZERS[optimizer]()
-            memory.prepare(trained.n_params, trained.dtype)
+            memory.prepare("fit", trained.n_params, trained.dtype)
 
         def fit():
             trained.fit(x, t, optimizer=memory, **settings)

@@ -400,6 +400,59 @@ def test_patience_restores_also_where_the_epochs_end(rng):
     assert net.loss(*held) == min(history.validation_loss) < history.validation_loss[-1]
 
 
+def overflowing(library, dtype):
+    """Return a network, rows that halve its weights, and rows that it soon stands.
+
+    In the first epochs both hidden units are infinite on the last of them, and the logit
+    is their difference. Later it is 0.
+    """
+    net = library.Network([1, 2, 1], activation="relu", bias=False, dtype=dtype)
+    net.params = [16, 16, 1, -1]
+    large = np.finfo(dtype).max / 1.8
+    held = np.array([[1], [large]], dtype), np.array([0.5, 0.5], dtype)
+    train = np.zeros((4, 1), dtype), np.full(4, 0.5, dtype)
+    return net, train, {"validation_data": held, "lr": 0.5, "l2": 1.0}
+
+
+@pytest.mark.parametrize("patience", [6, 40])
+def test_the_best_validation_loss_is_finite(patience, dtype):
+    net, train, settings = overflowing(siglin, dtype)
+    seen = []
+    history = net.fit(
+        *train,
+        **settings,
+        epochs=30,
+        patience=patience,
+        callback=lambda state: seen.append(state.params.copy()),
+    )
+    losses = np.array(history.validation_loss)
+    assert np.isnan(losses[:3]).all()
+    np.testing.assert_allclose(losses[3:], np.log(2))
+    assert history.best_epoch == 4
+    assert history.stop_reason == ("patience" if patience == 6 else "epochs")
+    assert history.epochs == (10 if patience == 6 else 30)
+    np.testing.assert_array_equal(net.params, seen[3])
+    with np.errstate(all="ignore"):
+        ours, train, settings = overflowing(reference, dtype)
+        want = ours.fit(*train, **settings, epochs=30, patience=patience)
+    for name in ("epochs", "stop_reason", "best_epoch"):
+        assert getattr(history, name) == getattr(want, name)
+    np.testing.assert_array_equal(net.params, ours.params)
+
+
+@pytest.mark.parametrize("patience", [2, 9])
+def test_without_a_finite_validation_loss_the_last_parameters_stay(patience, dtype):
+    net, train, settings = overflowing(siglin, dtype)
+    other, _, _ = overflowing(siglin, dtype)
+    history = net.fit(*train, **settings, epochs=3, patience=patience)
+    assert np.isnan(history.validation_loss).all()
+    assert history.best_epoch is None
+    assert history.stop_reason == ("patience" if patience == 2 else "epochs")
+    other.fit(*train, lr=0.5, l2=1.0, epochs=history.epochs)
+    assert history.epochs == min(patience, 3)
+    assert_same_bits(net.params, other.params)
+
+
 def test_callback_sees_the_validation_loss_and_has_the_last_word(rng):
     x, t, _ = make_data(rng, rows=8)
     held = make_data(rng, rows=6)[:2]

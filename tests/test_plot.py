@@ -421,6 +421,42 @@ def test_a_class_that_never_wins_has_no_region(ax):
     assert not any(len(path.vertices) for line in lines for path in line.get_paths())
 
 
+@pytest.mark.parametrize("kind", [np.str_, object])
+def test_texts_are_labels_of_the_classes_of_a_network(ax, kind):
+    x = np.array([[-3.0, 0.0], [0.0, 1.0], [3.0, 2.0], [-2.0, 1.0]])
+    t = np.array(["ash", "elm", "oak", "ash"], kind)
+    plot.decision_boundary(linear_network(), x, t, ax=ax)
+    assert legend(ax) == ["ash", "elm", "oak"]
+    drawn = {c.get_label(): c for c in ax.collections}
+    np.testing.assert_array_equal(drawn["ash"].get_offsets(), x[[0, 3]])
+    np.testing.assert_array_equal(drawn["oak"].get_offsets(), x[[2]])
+    # In the order of the names, where they are given; a class may be missing then.
+    other = Figure().subplots()
+    names = ["oak", "elm", "ash"]
+    plot.decision_boundary(linear_network(), x, t[[0, 0, 2, 0]], names=names, ax=other)
+    drawn = {c.get_label(): c for c in other.collections}
+    np.testing.assert_array_equal(drawn["oak"].get_offsets(), x[[2]])
+    for name, k in (("oak", 0), ("ash", 2)):
+        assert to_hex(drawn[name].get_facecolor()[0]) == CLASS_COLOURS[k]
+
+
+def test_texts_are_labels_of_one_output(ax):
+    for model in (siglin.Neuron(2), siglin.Perceptron(2)):
+        plot.decision_boundary(model, XOR, ["no", "no", "yes", "no"], ax=ax)
+        assert legend(ax) == ["no", "yes"]
+        ax.clear()
+
+
+def test_confusion_of_texts(ax):
+    pytest.importorskip("sklearn")
+    t = ["low", "low", "high", "mid"]
+    x = np.array([[-3.0, 0], [0, 0], [0, 0], [3, 0]])
+    names = ["low", "mid", "high"]
+    plot.confusion(linear_network(), x, t, names=names, ax=ax)
+    assert [text.get_text() for text in ax.texts] == list("110001010")
+    assert [label.get_text() for label in ax.get_xticklabels()] == names
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_classifiers_are_drawn_by_scikit_learn(ax, n_classes):
     linear_model = pytest.importorskip("sklearn.linear_model")
@@ -452,6 +488,9 @@ def test_classifiers_are_drawn_by_scikit_learn(ax, n_classes):
         ({"t": [0, 1]}, ShapeError, r"t must have shape \(4,\) or \(4, 3\)"),
         ({"t": [0, 1, 2, 3]}, ValueError, r"classes \[0, 1, 2\], got 3 at row 3"),
         ({"t": [0, 1, 2, 0.5]}, ValueError, "got 0.5 at row 3"),
+        ({"t": list("abab")}, ValueError, "t has 2 labels, a, b, and the model 3"),
+        ({"t": list("abcd")}, ValueError, "t has 4 labels, a, b, c, d, and"),
+        ({"t": list("abad"), "names": list("abc")}, ValueError, "got 'd' at row 3"),
         ({"names": ["a"]}, ValueError, "names must be 3 texts, got 1"),
         ({"model": siglin.Dense(2, 1)}, TypeError, "model must be a Network"),
     ],

@@ -11,6 +11,7 @@ return contiguous arrays with the same values, or raise the error that explains 
 arrays, or of the network; float64 if there are none |
 | complex, object, str, datetime, structured, longdouble | DTypeError |
 | what has ``__array__`` or DLPack | ``np.asarray``, then as above |
+| frames that this makes objects of | the numbers of their columns |
 | sparse matrices, None | TypeError |
 | masked arrays with masked values | ValueError |
 """
@@ -25,6 +26,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from siglin._frames import columns_of, numbers_of
 from siglin.errors import DTypeError, ShapeError
 
 Array: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -130,6 +132,8 @@ def _as_array(function: str, name: str, value: object) -> AnyArray:
         except ValueError as error:
             msg = f"{function}: {name} is not a rectangular array of numbers: {error}"
             raise ShapeError(msg) from None
+    if array.dtype.kind not in "biuf":
+        array = _from_frame(function, name, value, array)
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > FLOAT64.itemsize:
         got = str(array.dtype)
         if array.dtype == object and array.ndim == 0:
@@ -149,6 +153,18 @@ def _from_dlpack(function: str, name: str, value: object) -> AnyArray | None:
     except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
         msg = f"{function}: {name} cannot be read through DLPack: {error}"
         raise TypeError(msg) from error
+
+
+def _from_frame(function: str, name: str, value: object, array: AnyArray) -> AnyArray:
+    """Return the numbers of a frame of which NumPy makes this array; else the array."""
+    columns = columns_of(value)
+    if not columns:
+        return array
+    got = numbers_of(columns)
+    if not isinstance(got, str):
+        return got.reshape(array.shape)
+    kind = ValueError if "missing" in got else DTypeError
+    raise kind(f"{function}: {name} must be numbers; {got}")
 
 
 def _is_float(dtype: np.dtype[Any]) -> bool:
@@ -198,23 +214,48 @@ def plain(function: str, name: str, array: AnyArray, dtype: DType) -> Array:
     return ready
 
 
-def plain_copy(array: AnyArray) -> Array:
-    """Return a fresh C-contiguous copy in native byte order."""
-    native = array.dtype.newbyteorder("=")
-    copy: Array = np.array(array, dtype=native, order="C", copy=True, subok=False)
-    return copy
+def owned(array: AnyArray, dtype: npt.DTypeLike | None = None) -> AnyArray:
+    """Return a fresh copy that the core can write into, whatever the array lies on.
+
+    An array that comes out of a pickle may be a memory map (joblib), read-only or
+    misaligned (a buffer out of band, as Ray and Dask hand it over), or a view of memory
+    that others share. The copy is a plain ndarray: aligned, writable, C-contiguous, in
+    native byte order, with memory of its own.
+
+    Parameters
+    ----------
+    array : ndarray
+    dtype : dtype_like, optional
+        Of the copy; the array's own by default.
+    """
+    native = np.dtype(array.dtype if dtype is None else dtype).newbyteorder("=")
+    return np.array(array, dtype=native, order="C", copy=True, subok=False)
+
+
+def with_owned(state: dict[str, Any]) -> dict[str, Any]:
+    """Return an unpickled object's attributes, with the arrays among them owned."""
+    return {
+        name: owned(value) if isinstance(value, np.ndarray) else value
+        for name, value in state.items()
+    }
 
 
 # ---- shapes --------------------------------------------------------------------------
 
 
-def check_matrix(function: str, name: str, array: AnyArray) -> None:
-    """Raise ShapeError unless the array has two dimensions."""
+def check_matrix(
+    function: str, name: str, array: AnyArray, n_in: int | None = None
+) -> None:
+    """Raise ShapeError unless the array has two dimensions.
+
+    Rows of one number are a column that has lost its dimension; else a vector x is a row.
+    """
     if array.ndim == 2:
         return
     msg = f"{function}: {name} must be 2-D, got {array.ndim}-D {array.shape}"
     if array.ndim == 1 and name == "x":
-        msg += "; for one row pass x[None, :]"
+        column = "; for one column pass x[:, None]"
+        msg += column if n_in == 1 else "; for one row pass x[None, :]"
     raise ShapeError(msg)
 
 

@@ -112,7 +112,6 @@ def fit_many(
     tol: float,
     on_progress: Callable[[int], None] | None,
 ) -> list[FitResult]: ...
-
 def new_vector(n: int, dtype: str) -> Vector: ...
 
 class Parameters:
@@ -173,9 +172,7 @@ class Network:
         z: Matrix,
         da: Matrix,
     ) -> Matrix: ...
-    def update(
-        self, params: Parameters | Vector, grads: Vector, lr: float
-    ) -> None: ...
+    def update(self, params: Parameters | Vector, grads: Vector, lr: float) -> None: ...
     def loss(
         self,
         params: Parameters | Vector,

@@ -33,7 +33,7 @@ def check_rows(
     """Return a matrix of so many columns, of the dtype of a layer or network."""
 
     def check(array: AnyArray) -> None:
-        check_matrix(function, name, array)
+        check_matrix(function, name, array, cols)
         if array.shape[1] != cols:
             msg = (
                 f"{function}: {name} must have {cols} columns, got shape {array.shape}"

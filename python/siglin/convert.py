@@ -43,6 +43,9 @@ TORCH_ACTIVATIONS = {
     "Softmax": "softmax",
 }
 TORCH_CLASSES = {name: torch_class for torch_class, name in TORCH_ACTIVATIONS.items()}
+# Those that change no prediction of rows: Dropout acts in training alone, and a Flatten
+# of all but the first dimension leaves a row as it is.
+TORCH_PASSED_OVER = ("Identity", "Dropout", "AlphaDropout", "Flatten")
 LEAK = 0.1  # the slope of siglin's leaky_relu below 0
 
 
@@ -315,8 +318,10 @@ def from_torch(
     ----------
     module : torch.nn.Sequential
         Of Linear, each followed by none or one of Sigmoid, Tanh, ReLU,
-        LeakyReLU(0.1), and at the end also Softmax(dim=1). Identity is passed over, a
-        Sequential within is taken as its modules.
+        LeakyReLU(0.1), and at the end also Softmax(dim=1). Identity, Dropout and
+        Flatten(), which change no prediction, are passed over: the network takes rows
+        that are flat, and drops units only with ``fit(dropout=...)``. A Sequential within
+        is taken as its modules.
     loss : str, optional
         Of the network, as in `siglin.Network`. Default: "bce" after a Sigmoid,
         "cross_entropy" after a Softmax, else "squared_error". A module that ends with a
@@ -464,8 +469,10 @@ def _linears(function: str, module: Any) -> list[_Linear]:
                 raise ValueError(f"{function}: {part} must come after a Linear")
             _check_options(function, name, part)
             parts[-1].activation = TORCH_ACTIVATIONS[name]
-        elif name != "Identity":
-            known = ", ".join(["Linear", *TORCH_ACTIVATIONS])
+        elif name in TORCH_PASSED_OVER:
+            _check_options(function, name, part)
+        else:
+            known = ", ".join(["Linear", *TORCH_ACTIVATIONS, *TORCH_PASSED_OVER])
             raise ValueError(f"{function}: module may have {known}; got {part}")
     if not parts:
         raise ValueError(f"{function}: module has no Linear")
@@ -491,7 +498,7 @@ def _flatten(function: str, module: Any) -> list[Any]:
 def _class_name(module: object) -> str:
     """Return the name of the class among ours that a module is of, or of its own."""
     names = [kind.__name__ for kind in type(module).__mro__]
-    known = {"Sequential", "Linear", "Identity", *TORCH_ACTIVATIONS}
+    known = {"Sequential", "Linear", *TORCH_ACTIVATIONS, *TORCH_PASSED_OVER}
     return next((name for name in names if name in known), names[0])
 
 
@@ -504,6 +511,11 @@ def _check_options(function: str, name: str, part: Any) -> None:
         raise ValueError(msg)
     if name == "Softmax" and part.dim not in (None, 1, -1):
         raise ValueError(f"{function}: Softmax must have dim = 1, got {part.dim}")
+    if name == "Flatten" and not {part.start_dim, part.end_dim} <= {1, -1}:
+        raise ValueError(
+            f"{function}: Flatten must have start_dim = 1 and end_dim = -1, got "
+            f"{part.start_dim} and {part.end_dim}"
+        )
 
 
 def _check_fit(net: Network, parts: Sequence[_Linear]) -> None:

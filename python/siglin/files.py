@@ -20,7 +20,6 @@ taken because it says so, and every disagreement is a ModelFormatError.
 import math
 import os
 import stat
-import warnings
 from collections.abc import Mapping
 from io import BufferedReader
 from itertools import pairwise
@@ -41,6 +40,7 @@ from siglin._arrays import (
     check_size,
 )
 from siglin._plan import OUTPUTS, Plan, check_activations
+from siglin._warnings import warn
 from siglin.errors import ModelFormatError
 from siglin.layers import ACTIVATIONS, Dense
 from siglin.network import Network, Neuron
@@ -78,7 +78,6 @@ def save(
     path: str | os.PathLike[str],
     *,
     overwrite: bool = True,
-    stacklevel: int = 2,
 ) -> None:
     """Write a network, a neuron or a perceptron to a safetensors file.
 
@@ -94,8 +93,6 @@ def save(
         Usually ``something.safetensors``; no ending is added.
     overwrite : bool, default True
         Whether a file of that name may be replaced.
-    stacklevel : int, default 2
-        Whose line a warning names, as `warnings.warn` counts.
 
     Raises
     ------
@@ -138,7 +135,7 @@ def save(
             "save: a parameter is NaN or infinite; siglin.load will ask for "
             "allow_nonfinite=True"
         )
-        warnings.warn(msg, UserWarning, stacklevel=stacklevel)
+        warn(msg)
     about = _describe(model, params)
     plan = _plan_of(about)
     data: bytes = library.numpy.save(plan.views(params), {KEY: _dump(about)})

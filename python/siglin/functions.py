@@ -29,7 +29,7 @@ from siglin._arrays import (
     check_shape,
     check_writable,
     normalise,
-    plain_copy,
+    owned,
 )
 from siglin.errors import ShapeError
 
@@ -238,7 +238,7 @@ def _layer_check(function: str) -> Callable[[dict[str, AnyArray]], None]:
 
     def check(arrays: dict[str, AnyArray]) -> None:
         x, w = arrays["x"], arrays["w"]
-        check_matrix(function, "x", x)
+        check_matrix(function, "x", x, w.shape[0] if w.ndim == 2 else None)
         check_matrix(function, "w", w)
         if x.shape[1] != w.shape[0]:
             msg = (
@@ -423,7 +423,7 @@ def backward_update(
         check_shapes=lambda arrays: check({**arrays, **targets}),
     )
     check_apart("backward_update", targets, inputs)
-    copies = {name: plain_copy(array) for name, array in targets.items()}
+    copies = {name: owned(array) for name, array in targets.items()}
     dx = _backward_update(
         ready["x"],
         copies["w"],
@@ -500,7 +500,7 @@ def update(param: AnyArray, grad: ArrayLike, lr: float) -> None:
         ),
     )["grad"]
     check_apart("update", {"param": target}, {"grad": grad})
-    copy = plain_copy(target)
+    copy = owned(target)
     _update(copy, ready, lr)
     np.copyto(target, copy)
 

@@ -22,6 +22,7 @@ from siglin._arrays import (
     check_shape,
     check_size,
     normalise,
+    owned,
 )
 from siglin._data import check_rows
 
@@ -310,7 +311,7 @@ class Dense:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._network = None
-        self.live_in(state["_params"], state["_grads"])
+        self.live_in(owned(state["_params"]), owned(state["_grads"]))
 
     def forward(self, x: ArrayLike) -> Array:
         """Return a = f(x @ w + b), and keep what `backward` needs.

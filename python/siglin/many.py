@@ -1,6 +1,5 @@
 """fit_many: networks trained side by side, one on each core."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from siglin._arrays import (
     check_shape,
 )
 from siglin._data import check_finite
+from siglin._warnings import warn
 from siglin.errors import DTypeError, ShapeError
 from siglin.layers import make_generator
 from siglin.network import Network
@@ -139,7 +139,7 @@ def fit_many(
     targets = _check_targets(nets, t, len(inputs))
     subsets = _check_rows(rows, count, len(inputs))
     for net, method in zip(nets, methods, strict=True):
-        method.prepare(net.n_params, net.dtype)
+        method.prepare("fit_many", net.n_params, net.dtype)
     jobs = [
         (
             net._native,
@@ -222,8 +222,10 @@ def _check_distinct(name: str, values: Sequence[object]) -> None:
 
 def _one_each(name: str, value: Any, count: int) -> list[Any]:
     """Return one value for each network: those of a sequence, or the one that it is."""
-    one = isinstance(value, str) or np.ndim(value) == 0
-    values = [value] * count if one else list(value)
+    several = isinstance(value, list | tuple)
+    if not several and not isinstance(value, str):
+        several = np.ndim(value) > 0
+    values = list(value) if several else [value] * count
     if len(values) != count:
         msg = (
             f"fit_many: {name} must be one for all or one for each of the {count} "
@@ -246,7 +248,7 @@ def _check_optimizers(optimizer: Any, count: int) -> list[Optimizer]:
         _check_distinct(
             "optimizer", [one if isinstance(one, Optimizer) else [] for one in values]
         )
-    return [check_optimizer(one) for one in values]
+    return [check_optimizer("fit_many", one) for one in values]
 
 
 def _check_inputs(nets: Sequence[Network], x: object) -> Array:
@@ -308,12 +310,20 @@ def _check_rows(
 
 def _check_subset(name: str, entry: Any, available: int) -> npt.NDArray[np.int64]:
     """Return the numbers of a subset's rows, in an array that nobody else changes."""
-    given = np.asarray(entry)
-    if given.ndim != 1:
+    pair = isinstance(entry, tuple) and len(entry) == 2
+    if pair and any(_is_array(part) for part in entry):
         msg = (
-            f"fit_many: {name} must be 1-D: numbers of rows or a mask; got "
-            f"{given.ndim}-D {given.shape}"
+            f"fit_many: {name} is a pair of arrays; of scikit-learn's splits give the "
+            f"training parts: rows=[train for train, _ in splits]"
         )
+        raise ShapeError(msg)
+    try:
+        given = np.asarray(entry)
+        shape = f"{given.ndim}-D {given.shape}"
+    except ValueError:
+        given, shape = np.empty((0, 0)), "parts of different lengths"
+    if given.ndim != 1:
+        msg = f"fit_many: {name} must be 1-D: numbers of rows or a mask; got {shape}"
         raise ShapeError(msg)
     if given.dtype == np.bool_:
         check_shape("fit_many", name, given, (available,), " as a mask of the rows")
@@ -342,4 +352,4 @@ def _warn_of_divergence(histories: Sequence[History]) -> None:
             f"{len(histories)} networks became non-finite (networks {some}); they keep "
             f"their last finite parameters. A smaller lr may help"
         )
-        warnings.warn(msg, RuntimeWarning, stacklevel=3)
+        warn(msg, RuntimeWarning)

@@ -352,7 +352,7 @@ bias=True, dtype='float64')
         """
         from siglin.files import save  # noqa: PLC0415  it imports this module
 
-        save(self, path, overwrite=overwrite, stacklevel=3)
+        save(self, path, overwrite=overwrite)
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights and biases, as Keras' models do.
@@ -797,9 +797,9 @@ bias=True, dtype='float64')
         epochs, batch_size, shuffle, tol = check_loop(
             "fit", epochs, batch_size, shuffle, tol
         )
-        check_callback(callback)
-        progress = check_progress(progress)
-        method = check_optimizer(optimizer)
+        check_callback("fit", callback)
+        progress = check_progress("fit", progress)
+        method = check_optimizer("fit", optimizer)
         self._check_trainable("fit")
         data = self._pair("fit", x, t, finite=True)
         rows = len(data[0])
@@ -815,9 +815,7 @@ bias=True, dtype='float64')
             extras["l1"] = check_not_negative("fit", "l1", l1)
             extras["l2"] = check_not_negative("fit", "l2", l2)
         if sample_weight is not None:
-            extras["weights"] = check_weights(
-                "fit", sample_weight, rows, self.dtype
-            )
+            extras["weights"] = check_weights("fit", sample_weight, rows, self.dtype)
         if dropout != 0:
             extras["dropout"] = check_fraction("fit", "dropout", dropout)
         if clip_norm is not None:
@@ -852,7 +850,7 @@ bias=True, dtype='float64')
         **settings: Any,
     ) -> History:
         """Run the native loop on checked arguments."""
-        method.prepare(self.n_params, self.dtype)
+        method.prepare("fit", self.n_params, self.dtype)
         shown = make_progress(progress, settings["epochs"], len(data[0]))
         watch = Watch(callback, shown, self._params)
         if validation is not None or schedule is not None:
@@ -978,9 +976,7 @@ bias=True, dtype='float64')
         plan, dtype = self._plan, self.dtype
         row = check_row("learn_one", "x", x, dtype, plan.sizes[0])
         check_finite("learn_one", "x", row)
-        targets = check_row_targets(
-            "learn_one", t, plan.sizes[-1], plan.loss, dtype
-        )
+        targets = check_row_targets("learn_one", t, plan.sizes[-1], plan.loss, dtype)
         losses, _, _, _, reason = self._native.fit(
             self._parameters,
             row,

@@ -59,16 +59,16 @@ class Optimizer:
         """Forget all steps."""
         self.memory.reset()
 
-    def prepare(self, n_params: int, dtype: DType) -> Array:
+    def prepare(self, function: str, n_params: int, dtype: DType) -> Array:
         """Return the vectors for a network, made if this is the first fit."""
         size = self.vectors * n_params
         if self.memory.is_busy:
-            raise RuntimeError("fit: the optimizer is busy with another fit")
+            raise RuntimeError(f"{function}: the optimizer is busy with another fit")
         if self.moments is None:
             self.moments = _core.new_vector(size, dtype.name)
         if self.moments.size != size or self.moments.dtype != dtype:
             msg = (
-                f"fit: this {type(self).__name__} holds the memory of another network "
+                f"{function}: this {type(self).__name__} holds the memory of another network "
                 f"({self.moments.size // self.vectors} parameters of "
                 f"{self.moments.dtype}); this one has {n_params} of {dtype}: use a new "
                 f"{type(self).__name__}, or reset()"
@@ -125,7 +125,7 @@ class GradientDescent(Optimizer):
     def __init__(self) -> None:
         super().__init__()
 
-    def prepare(self, n_params: int, dtype: DType) -> Array:  # noqa: ARG002
+    def prepare(self, function: str, n_params: int, dtype: DType) -> Array:  # noqa: ARG002
         """Return an empty vector: nothing is carried from step to step."""
         return np.empty(0, dtype)
 
@@ -237,16 +237,16 @@ OPTIMIZERS: dict[str, type[GradientDescent | Momentum | Nesterov | Adam]] = {
 }
 
 
-def check_optimizer(optimizer: object) -> Optimizer:
+def check_optimizer(function: str, optimizer: object) -> Optimizer:
     """Return a fresh optimiser of that name, or the object that was given."""
     if isinstance(optimizer, Optimizer) and hasattr(optimizer, "name"):
         return optimizer
     if isinstance(optimizer, str):
         return OPTIMIZERS[
-            check_choice("fit", "optimizer", optimizer, tuple(OPTIMIZERS))
+            check_choice(function, "optimizer", optimizer, tuple(OPTIMIZERS))
         ]()
     msg = (
-        f"fit: optimizer must be one of {', '.join(OPTIMIZERS)}, or an object such as "
-        f"siglin.Adam(); got {type(optimizer).__name__}"
+        f"{function}: optimizer must be one of {', '.join(OPTIMIZERS)}, or an object "
+        f"such as siglin.Adam(); got {type(optimizer).__name__}"
     )
     raise TypeError(msg)

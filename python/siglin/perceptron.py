@@ -169,7 +169,7 @@ class Perceptron:
         """
         from siglin.files import save  # noqa: PLC0415  it imports this module
 
-        save(self, path, overwrite=overwrite, stacklevel=3)
+        save(self, path, overwrite=overwrite)
 
     def predict(self, x: ArrayLike, *, out: AnyArray | None = None) -> Array:
         """Return 0 or 1 for each row of x.

@@ -488,7 +488,9 @@ def decision_boundary(
     x : array_like, shape (rows, 2)
         The points to draw; the plane goes a little beyond them.
     t : array_like, shape (rows,) or (rows, n_out)
-        Their classes: numbers or one-hot; a classifier's labels.
+        Their classes: numbers or one-hot; a classifier's labels. Texts are labels of a
+        network too: class k is ``names[k]``, or without names the k-th in alphabetical
+        order, as ``np.unique(t, return_inverse=True)`` numbers them.
     names : sequence of str, optional
         Of the classes, for the legend. Default: the numbers or labels.
     ax : Axes, optional
@@ -522,7 +524,7 @@ def decision_boundary(
     if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
         msg = f"decision_boundary: x must have shape (rows, 2), got {points.shape}"
         raise ShapeError(msg)
-    labels = _labels("decision_boundary", model)
+    labels = _labels("decision_boundary", model, t, names)
     classes = _classes("decision_boundary", t, labels, len(points))
     shown = _names("decision_boundary", names, labels)
     ax = _axes(ax)
@@ -552,7 +554,7 @@ def confusion(
         As in `decision_boundary`, of any number of inputs.
     x : array_like, shape (rows, n_in)
     t : array_like, shape (rows,) or (rows, n_out)
-        The true classes: numbers or one-hot; a classifier's labels.
+        The true classes, as in `decision_boundary`.
     names : sequence of str, optional
         Of the classes. Default: the numbers or labels.
     normalize : {"true", "pred", "all"}, optional
@@ -582,7 +584,7 @@ def confusion(
     ['2', '0', '0', '2']
     """
     display = _sklearn("confusion", "sklearn.metrics").ConfusionMatrixDisplay
-    labels = _labels("confusion", model)
+    labels = _labels("confusion", model, t, names)
     if _is_classifier(model):
         predicted = np.searchsorted(labels, model.predict(x))
     else:
@@ -608,19 +610,33 @@ def _is_classifier(model: Any) -> bool:
     return hasattr(model, "classes_") and hasattr(model, "predict")
 
 
-def _labels(function: str, model: Any) -> AnyArray:
-    """Return the labels of a model's classes in ascending order."""
+def _labels(
+    function: str, model: Any, t: ArrayLike, names: Sequence[str] | None
+) -> AnyArray:
+    """Return the label of each of a model's classes, as t has them."""
     if _is_classifier(model):
         return np.asarray(model.classes_)
-    if isinstance(model, Perceptron):
-        return np.arange(2)
-    if isinstance(model, Network):
-        return np.arange(max(2, model.layers[-1].n_out))
-    msg = (
-        f"{function}: model must be a Network, a Perceptron or a fitted classifier, "
-        f"got {type(model).__name__}"
-    )
-    raise TypeError(msg)
+    if not isinstance(model, Network | Perceptron):
+        msg = (
+            f"{function}: model must be a Network, a Perceptron or a fitted classifier, "
+            f"got {type(model).__name__}"
+        )
+        raise TypeError(msg)
+    n_out = model.layers[-1].n_out if isinstance(model, Network) else 1
+    count = max(2, n_out)
+    given = np.asarray(t)
+    if not given.size or not all(isinstance(one, str) for one in given.flat):
+        return np.arange(count)
+    if names is not None and len(names) == count:
+        return np.array([str(name) for name in names])
+    labels = np.unique(given.astype(np.str_))
+    if len(labels) != count:
+        msg = (
+            f"{function}: t has {len(labels)} labels, {', '.join(labels[:10].tolist())}, "
+            f"and the model {count} classes: give their names, or numbers in t"
+        )
+        raise ValueError(msg)
+    return labels
 
 
 def _classes(
@@ -642,10 +658,11 @@ def _classes(
         row = int(unknown.argmax())
         msg = (
             f"{function}: t must be made of the classes {labels.tolist()}, got "
-            f"{given[row].item()!r} at row {row}"
+            f"{given[row : row + 1].tolist()[0]!r} at row {row}"
         )
         raise ValueError(msg)
-    return np.searchsorted(labels, given)
+    order = np.argsort(labels)
+    return order[np.searchsorted(labels, given, sorter=order)]
 
 
 def _names(function: str, names: Sequence[str] | None, labels: AnyArray) -> list[str]:

@@ -5,7 +5,6 @@ large a step have driven it far out, the derivative is all but 0 on every row, a
 more epochs bring it back (Glorot and Bengio 2010).
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from siglin import _core
 from siglin._arrays import Array
+from siglin._warnings import warn
 from siglin.errors import SaturationWarning
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def check_saturation(
                 f"answer {constant:.3g}. Scaling the inputs to about 1, a smaller lr, or "
                 f"other starting weights may help"
             )
-            warnings.warn(msg, SaturationWarning, stacklevel=4)
+            warn(msg, SaturationWarning)
             return
 
 

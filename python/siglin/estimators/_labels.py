@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.preprocessing import LabelBinarizer
 
+from siglin._arrays import with_owned
+
 Array: TypeAlias = npt.NDArray[Any]
 
 
@@ -33,6 +35,9 @@ class Labels:
         self._binarizer = LabelBinarizer().fit(y)
         self.classes: Array = self._binarizer.classes_
         self.kind: str = self._binarizer.y_type_
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(with_owned(state))
 
     def codes(self, y: Any) -> Any:
         """Return the numbers of the labels' classes, or None if that needs checks.
@@ -91,13 +96,16 @@ class Labels:
     def decode(self, outputs: Array) -> Any:
         """Return each row's class, or its row of an indicator matrix.
 
+        That is sparse where the one that this was made from is.
+
         Parameters
         ----------
         outputs : ndarray, shape (rows, n_outputs)
         """
         decided = self.decide(outputs)
         if decided.ndim == 2:
-            return decided
+            sparse = self._binarizer.sparse_input_
+            return self._binarizer.inverse_transform(decided) if sparse else decided
         if len(self.classes) == 1:
             decided[:] = 0
         return self.classes[decided]

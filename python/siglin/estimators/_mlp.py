@@ -1,6 +1,5 @@
 """MLPClassifier and MLPRegressor, after scikit-learn's."""
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from numbers import Integral, Real
@@ -25,12 +24,13 @@ from sklearn.utils.multiclass import (
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
-    validate_data,
 )
 
-from siglin._arrays import Array
+from siglin._arrays import Array, with_owned
+from siglin._warnings import warn
 from siglin.estimators._labels import Labels
-from siglin.estimators._parameters import ACTIVATIONS, FLOATS, Parameters
+from siglin.estimators._parameters import ACTIVATIONS, Parameters
+from siglin.estimators._rows import FLOATS, checked, viewable
 from siglin.estimators._solvers import (
     Data,
     Memory,
@@ -142,13 +142,19 @@ class BaseMLP(BaseEstimator, ABC):
         self.best_loss_: Any = None if stops_early else np.inf
         self.best_validation_score_: Any = -np.inf if stops_early else None
         self.validation_scores_: Any = [] if stops_early else None
-        self._best = self._parameters.vector.copy()
+        self._best: Array | None = None  # of the best score, once there is one
         if stops_early:
             self.validation_loss_curve_: list[float] = []
             self.stopped_ = False
-            self._held: Any = None
+            self._held: Data | None = None
+            self._held_answers: Any = None
         else:
-            for name in ("validation_loss_curve_", "stopped_", "_held"):
+            for name in (
+                "validation_loss_curve_",
+                "stopped_",
+                "_held",
+                "_held_answers",
+            ):
                 self.__dict__.pop(name, None)
 
     def _judges_otherwise(self) -> bool:
@@ -196,7 +202,7 @@ class BaseMLP(BaseEstimator, ABC):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(with_owned(state))
         if "coefs_" in state:
             self._adopt(Parameters.of(self.coefs_, self.intercepts_))
 
@@ -258,15 +264,7 @@ class BaseMLP(BaseEstimator, ABC):
         """Return rows and targets as scikit-learn checks them."""
         if not options["reset"] and self._is_plain(X, y):
             return X, y
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse="csr",
-            multi_output=True,
-            dtype=FLOATS,
-            **options,
-        )
+        X, y = checked(self, X, y, accept_sparse="csr", multi_output=True, **options)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return X, y
@@ -295,10 +293,10 @@ class BaseMLP(BaseEstimator, ABC):
         if issparse(X):
             x = X.tocsr().astype(dtype, copy=False)
         else:
-            x = np.ascontiguousarray(X, dtype)
-        t = np.ascontiguousarray(targets, dtype)
+            x = viewable("X", X, dtype)
+        t = viewable("y", targets, dtype)
         if weights is not None:
-            weights = np.ascontiguousarray(weights, dtype)
+            weights = viewable("sample_weight", weights, dtype)
             if weights.sum() == 0:
                 raise ValueError("sample_weight sums to zero")
         return Data(x, t, weights)
@@ -362,21 +360,20 @@ class BaseMLP(BaseEstimator, ABC):
         if stops_early and incremental:
             # The rows held out of the first call judge all of them.
             if self._held is None:
-                data, *self._held = self._hold_out(data)
+                data, self._held, self._held_answers = self._hold_out(data)
                 self._no_improvement, self.stopped_ = 0, False
-                self.best_validation_score_ = -np.inf
+                self.best_validation_score_, self._best = -np.inf, None
             if self.stopped_:
                 return
-            held, held_labels = self._held
+            held, held_labels = self._held, self._held_answers
         elif stops_early:
             data, held, held_labels = self._hold_out(data)
         rows = data.rows
         batch_size = min(200, rows) if self.batch_size == "auto" else self.batch_size
         if batch_size > rows:
-            warnings.warn(
+            warn(
                 f"batch_size is {batch_size}, more than the {rows} rows there are: "
-                f"all of them are one batch",
-                stacklevel=4,
+                f"all of them are one batch"
             )
             batch_size = rows
         epochs = 1 if incremental else self.max_iter
@@ -431,21 +428,21 @@ class BaseMLP(BaseEstimator, ABC):
                 after_epoch=after_epoch,
             )
         except KeyboardInterrupt:
-            warnings.warn("Training was interrupted.", stacklevel=4)
+            warn("Training was interrupted.")
             finite = called_off = True
         if not finite:
             self._refuse_divergence()
         ended = stalled or called_off
         if self.n_iter_ == self.max_iter and not incremental and not ended:
-            warnings.warn(
+            warn(
                 f"max_iter={self.max_iter} epochs were run, and the training has not "
                 f"converged yet",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         # Only the score ends early stopping: what was called off may go on.
         if stops_early and (stalled or not incremental):
-            parameters.vector[...] = self._best
+            if self._best is not None:
+                parameters.vector[...] = self._best
             self.stopped_ = stalled
 
     def _generator(self) -> Any:
@@ -477,7 +474,8 @@ class BaseMLP(BaseEstimator, ABC):
             self.validation_loss_curve_.append(loss)
             if self.verbose:
                 print(f"Validation score: {score:f}")
-            worse = score < self.best_validation_score_ + self.tol
+            # A score that is NaN is no improvement, and never the best.
+            worse = np.isnan(score) or score < self.best_validation_score_ + self.tol
             if score > self.best_validation_score_:
                 self.best_validation_score_ = score
                 self._best = self._parameters.vector.copy()
@@ -530,9 +528,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _outputs(self, X: Any) -> Array:
         """Return the network's outputs for the rows of X."""
         check_is_fitted(self)
-        return self._outputs_of(
-            validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
-        )
+        return self._outputs_of(checked(self, X, accept_sparse="csr", reset=False))
 
     def _outputs_of(self, X: Any) -> Array:
         """Return the outputs in the wider dtype of X and the parameters."""
@@ -541,8 +537,7 @@ class BaseMLP(BaseEstimator, ABC):
         network = self._network(parameters, dtype)
         vector = parameters.vector.astype(dtype, copy=False)
         if not issparse(X):
-            x = np.ascontiguousarray(X, dtype)
-            outputs: Array = network.predict(vector, x)
+            outputs: Array = network.predict(vector, viewable("X", X, dtype))
             return outputs
         outputs = np.empty((X.shape[0], self.n_outputs_), dtype)
         for piece, x in rows_as_dense(X.tocsr().astype(dtype, copy=False)):
@@ -828,6 +823,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         ndarray, shape (n_samples,) or (n_samples, n_classes)
+            Labels of a row are a sparse matrix where those that were trained on are.
         """
         outputs = self._outputs(X)  # first: it says what is not fitted yet
         return self._encoder.decode(outputs)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
@@ -14,11 +15,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
-    validate_data,
 )
 
-from siglin._arrays import Array
-from siglin.estimators._parameters import FLOATS
+from siglin._arrays import Array, with_owned
+from siglin._warnings import warn
+from siglin.estimators._rows import checked
 from siglin.functions import forward, sigmoid
 from siglin.network import Network
 from siglin.perceptron import Perceptron
@@ -27,8 +28,11 @@ from siglin.perceptron import Perceptron
 class _Neurons(ClassifierMixin, BaseEstimator):
     """One neuron for two classes, or one for each of more, against all others."""
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(with_owned(state))
+
     def _fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        X, y = validate_data(self, X, y, dtype=FLOATS)
+        X, y = checked(self, X, y)
         check_classification_targets(y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
@@ -61,7 +65,7 @@ class _Neurons(ClassifierMixin, BaseEstimator):
             One number for each row where there are two classes: > 0 is the second.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=FLOATS, reset=False)
+        X = checked(self, X, reset=False)
         dtype = self.coef_.dtype
         w = np.ascontiguousarray(self.coef_.T)
         z = forward(
@@ -129,6 +133,11 @@ class NeuronClassifier(_Neurons):
         If a parameter is out of range, or X or y is not what a classifier can take.
     DivergenceError
         If a step of size ``lr`` makes the parameters infinite.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If ``tol`` is > 0, and ``max_iter`` epochs end before a step is as small.
 
     Examples
     --------
@@ -223,6 +232,12 @@ class NeuronClassifier(_Neurons):
             self.intercept_[...] = layer.b
         self.loss_curve_ = history.loss
         self.n_iter_ = history.epochs
+        if self.tol > 0 and history.stop_reason == "epochs":
+            warn(
+                f"max_iter={self.max_iter} epochs were run, and steps still change the "
+                f"parameters by more than tol={self.tol}",
+                ConvergenceWarning,
+            )
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, in the order of classes_.
@@ -295,6 +310,11 @@ class PerceptronClassifier(_Neurons):
     ValueError
         If a parameter is out of range, or X or y is not what a classifier can take.
 
+    Warns
+    -----
+    ConvergenceWarning
+        If the last of ``max_iter`` epochs still had mistakes.
+
     Examples
     --------
     >>> from siglin.estimators import PerceptronClassifier
@@ -348,3 +368,9 @@ class PerceptronClassifier(_Neurons):
         self.intercept_ = np.array(intercept, X.dtype)
         self.mistakes_ = mistakes
         self.n_iter_ = max(len(counts) for counts in mistakes)
+        if any(counts[-1] for counts in mistakes):
+            warn(
+                f"max_iter={self.max_iter} epochs were run, and the last one still had "
+                f"mistakes; more epochs help if a plane separates the classes",
+                ConvergenceWarning,
+            )

@@ -9,8 +9,6 @@ import numpy as np
 from siglin import _core
 from siglin._arrays import Array
 
-FLOATS = (np.float64, np.float32)  # dtypes of rows; others become the first
-
 # What scikit-learn calls siglin's activations.
 ACTIVATIONS = {
     "identity": "identity",
@@ -55,7 +53,7 @@ class Parameters:
     def of(cls, coefs: Sequence[Any], intercepts: Sequence[Any]) -> "Parameters":
         """Return the parameters of which these are the values."""
         sizes = [coefs[0].shape[0], *(w.shape[1] for w in coefs)]
-        wide = any(w.dtype != np.float32 for w in coefs)
+        wide = any(w.dtype.newbyteorder("=") != np.float32 for w in coefs)
         parameters = cls(sizes, np.float64 if wide else np.float32)
         for view, value in zip(parameters.coefs, coefs, strict=True):
             view[...] = value

@@ -1,6 +1,5 @@
 """How an MLP is trained: steps by batches in the native loop, or SciPy's L-BFGS."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +8,8 @@ import numpy as np
 import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
-from siglin._arrays import Array
+from siglin._arrays import Array, with_owned
+from siglin._warnings import warn
 
 # Sparse rows become dense so many numbers at a time, or a batch if that is more.
 DENSE_ELEMENTS = 2**18
@@ -41,6 +41,9 @@ class Memory:
     rate: Any
     moments: Array
     steps: int = 0
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(with_owned(state))
 
     @classmethod
     def new(cls, settings: Any, n_params: int, dtype: Any) -> "Memory":
@@ -96,6 +99,9 @@ class Data:
 
     def __post_init__(self) -> None:
         self.is_sparse = not isinstance(self.x, np.ndarray)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(with_owned(state))
 
     @property
     def rows(self) -> int:
@@ -285,11 +291,10 @@ def minimise(
     )
     params[...] = result.x
     if not result.success:
-        warnings.warn(
+        warn(
             f"lbfgs stopped before it converged, after {result.nit} iterations: "
             f"{result.message}. More iterations (max_iter) or scaled data may help.",
             ConvergenceWarning,
-            stacklevel=4,
         )
     return min(int(result.nit), max_iter), float(result.fun)
 

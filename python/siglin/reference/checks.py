@@ -69,7 +69,10 @@ def check_shape(
     if not fits:
         shape = ", ".join(str(size) for size in expected)
         shape += "," if len(expected) == 1 else ""
-        hint = "; for one row use x[None, :]" if name == "x" and array.ndim == 1 else ""
+        hint = ""
+        if name == "x" and array.ndim == 1:
+            column = expected[-1] == 1
+            hint = f"; use x[{':, None' if column else 'None, :'}]"
         raise ShapeError(
             f"{function}: {name} must have shape ({shape}), got {array.shape}{hint}"
         )

@@ -140,10 +140,13 @@ def train(
             of_validation = network.loss(*validation_data)
             validation_losses.append(of_validation)
             if patience is not None:
-                if best_epoch is None or of_validation < best - min_delta:
+                first = best_epoch is None
+                if np.isfinite(of_validation) and (
+                    first or of_validation < best - min_delta
+                ):
                     best, best_epoch = of_validation, epoch
                     best_params = network.params.copy()
-                if stop_reason == "epochs" and epoch - best_epoch >= patience:
+                if stop_reason == "epochs" and epoch - (best_epoch or 0) >= patience:
                     stop_reason = "patience"
         if callback is not None:
             params = network.params.view()
