@@ -132,17 +132,16 @@ void output_backward(const NetworkPlan& plan, MatrixView<const T> z,
     }
 }
 
-#define SIGLIN_INSTANTIATE(T)                                                        \
-    template void tape_forward<T>(const NetworkPlan&, const T*, MatrixView<const T>, \
-                                  const std::vector<TapedLayer<T>>&, MatrixView<T>,  \
-                                  MatrixView<T>, const Progress&);                   \
-    template void tape_backward<T>(const NetworkPlan&, const T*, T*,                 \
-                                   MatrixView<const T>,                              \
-                                   const std::vector<TapedLayer<T>>&, const T*,      \
-                                   MatrixView<T>, const Progress&);                  \
-    template double output_loss<T>(const NetworkPlan&, MatrixView<const T>,          \
-                                   MatrixView<const T>, T*);                         \
-    template void output_backward<T>(const NetworkPlan&, MatrixView<const T>,        \
+#define SIGLIN_INSTANTIATE(T)                                                         \
+    template void tape_forward<T>(const NetworkPlan&, const T*, MatrixView<const T>,  \
+                                  const std::vector<TapedLayer<T>>&, MatrixView<T>,   \
+                                  MatrixView<T>, const Progress&);                    \
+    template void tape_backward<T>(                                                   \
+        const NetworkPlan&, const T*, T*, MatrixView<const T>,                        \
+        const std::vector<TapedLayer<T>>&, const T*, MatrixView<T>, const Progress&); \
+    template double output_loss<T>(const NetworkPlan&, MatrixView<const T>,           \
+                                   MatrixView<const T>, T*);                          \
+    template void output_backward<T>(const NetworkPlan&, MatrixView<const T>,         \
                                      MatrixView<const T>, T*);
 
 SIGLIN_INSTANTIATE(float)

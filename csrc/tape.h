@@ -1,4 +1,5 @@
-// The passes of a loop that is written by hand: forward, which keeps what backward needs.
+// The passes of a loop that is written by hand: forward, which keeps what backward
+// needs.
 #pragma once
 
 #include <vector>

@@ -32,6 +32,8 @@ void fill_order(const RowSubset& subset, index_t* order, index_t rows) {
     }
 }
 
+thread_local std::int64_t fused = 0;
+
 // Shuffles an epoch's rows, with a look for Ctrl-C now and then.
 void shuffle(std::uint64_t* generator, index_t* order, index_t rows,
              InterruptPoll& poll) {
@@ -110,8 +112,8 @@ class Stepper {
     void forget() { known_ = false; }
 
     // Whether steps of plain descent can be left to whoever finds the gradients.
-    // A step of more than some 50 ms cannot: Ctrl-C would wait for its end. Of few rows,
-    // reading and writing the parameters is most of it.
+    // A step of more than some 50 ms cannot: Ctrl-C would wait for its end. Of few
+    // rows, reading and writing the parameters is most of it.
     bool can_be_left(double multiply_adds) const {
         constexpr double kMostWork = 1e9;
         constexpr index_t kMostBytes = 128 * 1024 * 1024;
@@ -531,6 +533,8 @@ void check_lr(double lr, double most) {
 
 }  // namespace
 
+std::int64_t fused_steps() { return fused; }
+
 Pacer::Pacer(double seconds) : seconds_(seconds), last_(Clock::now()) {}
 
 bool Pacer::look() {
@@ -644,6 +648,7 @@ void fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
             double norm2 = loss - loss;
             if (descent.done) {
                 stepper.count_step();
+                ++fused;
             } else if (std::isfinite(loss)) {
                 loop.settle();
                 heed_hooks();
@@ -756,16 +761,16 @@ std::vector<index_t> fit_perceptron(T* w, T* b, MatrixView<const T> x, const T* 
     return mistakes;
 }
 
-#define SIGLIN_INSTANTIATE(T)                                                       \
-    template void fit<T>(const NetworkPlan&, T*, MatrixView<const T>,               \
-                         MatrixView<const T>, T*, std::uint64_t*,                   \
-                         const FitOptions&, const FitHooks&, FitResult&,            \
-                         const RowSubset&, const FitExtras<T>&);                    \
-    template void fit_many<T>(const std::vector<FitJob<T>>&,                        \
-                              const std::function<bool(index_t)>&,                  \
-                              std::vector<FitResult>&);                             \
-    template std::vector<index_t> fit_perceptron<T>(T*, T*, MatrixView<const T>,    \
-                                                    const T*, index_t, index_t,     \
+#define SIGLIN_INSTANTIATE(T)                                                        \
+    template void fit<T>(const NetworkPlan&, T*, MatrixView<const T>,                \
+                         MatrixView<const T>, T*, std::uint64_t*, const FitOptions&, \
+                         const FitHooks&, FitResult&, const RowSubset&,              \
+                         const FitExtras<T>&);                                       \
+    template void fit_many<T>(const std::vector<FitJob<T>>&,                         \
+                              const std::function<bool(index_t)>&,                   \
+                              std::vector<FitResult>&);                              \
+    template std::vector<index_t> fit_perceptron<T>(T*, T*, MatrixView<const T>,     \
+                                                    const T*, index_t, index_t,      \
                                                     const std::function<bool()>&);
 
 SIGLIN_INSTANTIATE(float)

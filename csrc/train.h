@@ -112,6 +112,9 @@ struct RowSubset {
     index_t count = 0;
 };
 
+// How many steps this thread's fits have subtracted as they found their gradients.
+std::int64_t fused_steps();
+
 // Trains params from where they are; moments is the optimiser's state. generator: four
 // words, advanced by the shuffles. result counts the steps and epochs that were made,
 // also where an exception ends the fit; the parameters are then those of a whole step.
@@ -137,9 +140,9 @@ struct FitJob {
 };
 
 // Runs all jobs, each on one thread of the team, with the bits of one fit after the
-// other. results has one entry for each job, as of `fit`. No job writes what another one reads. interrupted: asked about every 20 ms on
-// the calling thread, with the epochs that all jobs together have done; true ends all
-// of them by Interrupted.
+// other. results has one entry for each job, as of `fit`. No job writes what another
+// one reads. interrupted: asked about every 20 ms on the calling thread, with the
+// epochs that all jobs together have done; true ends all of them by Interrupted.
 template <class T>
 void fit_many(const std::vector<FitJob<T>>& jobs,
               const std::function<bool(index_t epochs)>& interrupted,

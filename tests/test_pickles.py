@@ -231,7 +231,12 @@ def test_what_is_unpickled_owns_plain_writable_arrays(name, way, dtype, tmp_path
     model = make(dtype)
     arrived = WAYS[way](model, tmp_path)
     arrays = dict(arrays_of(arrived, name, {}))
-    assert arrays or name == "GradientDescent"
+    if isinstance(arrived, siglin.optimizers.Optimizer):
+        arrays["moments"] = arrived.moments
+    if name == "GradientDescent":
+        assert arrays.pop("moments") is None
+    else:
+        assert arrays
     for path, array in arrays.items():
         assert type(array) is np.ndarray, path
         assert array.flags.aligned, path

@@ -5,6 +5,7 @@ import pytest
 
 import siglin
 from helpers import assert_same_bits
+from siglin import _core
 
 OPTIMIZERS = ["gd", "momentum", "nesterov", "adam"]
 X = np.ones((2, 1))
@@ -83,3 +84,18 @@ def test_a_memory_of_large_gradients_is_looked_at(make, dtype):
     with pytest.raises(siglin.DivergenceError):
         net.fit(x, t, lr=100.0, optimizer=optimizer)
     assert_same_bits(net.params, before)
+
+
+@pytest.mark.filterwarnings("ignore::siglin.SaturationWarning")
+def test_a_bound_that_has_grown_does_not_end_fused_steps():
+    """Every step adds to it, by the largest input, while the parameters stay small."""
+    sizes = [1, *[150] * 6, 1]
+    net = siglin.Network(
+        sizes, activation="tanh", loss="squared_error", dtype="float32", seed=0
+    )
+    x = np.array([[1.0], [-1.0], [0.5], [-0.5]], "float32") * 2**13
+    t = np.ones((4, 1), "float32")
+    before, epochs = _core.fused_steps(), 2000
+    net.fit(x, t, lr=0.01, epochs=epochs)
+    assert np.abs(net.params).max() < 100
+    assert _core.fused_steps() - before > 0.9 * epochs

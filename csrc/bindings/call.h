@@ -104,9 +104,10 @@ PyMethodDef fast_function() {
 void add_functions(py::module_& m, PyMethodDef* functions);
 void add_methods(const py::handle& type, PyMethodDef* methods);
 
-// Makes __new__ of a class that pybind11 knows a TypeError: an instance without __init__
-// would be used uninitialised. The interpreter refuses a __new__ that it finds in a base
-// class once the class has one of its own; a call of the class finds that one.
+// Makes __new__ of a class that pybind11 knows a TypeError: an instance without
+// __init__ would be used uninitialised. The interpreter refuses a __new__ that it finds
+// in a base class once the class has one of its own; a call of the class finds that
+// one.
 template <class Class>
 void forbid_new() {
     auto* const type = reinterpret_cast<PyTypeObject*>(py::type::of<Class>().ptr());

@@ -193,8 +193,8 @@ class Network {
             out.owner = py::reinterpret_borrow<py::object>(out_);
         }
         Argument params = {"predict", "params", nullptr, dtype_};
-        if (!ours(shared->quiet_vector(), params) || !is_vector(params, plan_.n_params) ||
-            extents_touch(out, params)) {
+        if (!ours(shared->quiet_vector(), params) ||
+            !is_vector(params, plan_.n_params) || extents_touch(out, params)) {
             return py::none();
         }
         dispatch_dtype(dtype_, [&](auto tag) {
@@ -210,8 +210,8 @@ class Network {
     }
 
     // learn_one where it can be had at once, else None: as predict_now, and while no
-    // other thread reads the parameters. With the GIL held to the end this is a fit that
-    // nobody can see the middle of.
+    // other thread reads the parameters. With the GIL held to the end this is a fit
+    // that nobody can see the middle of.
     py::object learn_now(py::handle params_, py::handle x_, py::handle t_,
                          py::handle lr_) const {
 #if defined(Py_GIL_DISABLED)
@@ -227,8 +227,8 @@ class Network {
         }
         Argument params = {"learn_one", "params", nullptr, dtype_};
         if (!ours(shared->quiet_vector(), params) ||
-            !is_vector(params, plan_.n_params) ||
-            !is_writable(params) || extents_touch(params, x)) {
+            !is_vector(params, plan_.n_params) || !is_writable(params) ||
+            extents_touch(params, x)) {
             return py::none();
         }
         const FlushSubnormals environment;
@@ -279,7 +279,8 @@ class Network {
         const Result dz = new_matrix(z, z.rows(), z.cols());
         const double loss = dispatch_dtype(dtype_, [&](auto tag) {
             using T = decltype(tag);
-            return output_loss<T>(plan_, view<T>(z), view<T>(t), mutable_vector_data<T>(dz));
+            return output_loss<T>(plan_, view<T>(z), view<T>(t),
+                                  mutable_vector_data<T>(dz));
         });
         return py::make_tuple(loss, dz.owner);
     }
@@ -331,7 +332,8 @@ class Network {
             const auto targets = view<T>(t);
             const auto z = view<T>(tape.z);
             double loss = 0;
-            tape.go_back<T>({}, [&](T* dz) { loss = output_loss<T>(plan_, z, targets, dz); });
+            tape.go_back<T>(
+                {}, [&](T* dz) { loss = output_loss<T>(plan_, z, targets, dz); });
             return loss;
         });
     }
@@ -348,9 +350,8 @@ class Network {
             using T = decltype(tag);
             const auto upstream = view<T>(da);
             const auto z = view<T>(tape.z);
-            tape.go_back<T>(mutable_view<T>(dx), [&](T* dz) {
-                output_backward<T>(plan_, z, upstream, dz);
-            });
+            tape.go_back<T>(mutable_view<T>(dx),
+                            [&](T* dz) { output_backward<T>(plan_, z, upstream, dz); });
         });
         return std::move(dx.owner);
     }
@@ -988,12 +989,11 @@ py::list fit_jobs(const py::object& x_, const std::vector<JobArguments>& jobs,
     return list;
 }
 
-constexpr Signature kPredictNow = {
-    "predict_now",
-    3,
-    {"params", "x", "out"},
-    "predict_now($self, params, x, out)\n--\n\n"
-    "What predict returns, or None: ask predict."};
+constexpr Signature kPredictNow = {"predict_now",
+                                   3,
+                                   {"params", "x", "out"},
+                                   "predict_now($self, params, x, out)\n--\n\n"
+                                   "What predict returns, or None: ask predict."};
 
 constexpr Signature kLearnNow = {
     "learn_now",
@@ -1057,10 +1057,11 @@ void bind_network(py::module_& m) {
     using py::arg;
     const auto none = py::none();
     const auto environment = py::call_guard<KeepSubnormals>();
-    // Hidden layers, gradients and moments count subnormal numbers as 0: saturated units
-    // and late steps would take many times as long. What predicts flushes in its hidden
-    // layers alone.
+    // Hidden layers, gradients and moments count subnormal numbers as 0: saturated
+    // units and late steps would take many times as long. What predicts flushes in its
+    // hidden layers alone.
     const auto flushing = py::call_guard<FlushSubnormals>();
+    m.def("fused_steps", &fused_steps, environment);
     m.def("perceptron_fit", &perceptron_fit, arg("params"), arg("x"), arg("t"),
           arg("bias"), arg("epochs"), environment);
     m.def("fit_many", &fit_jobs, arg("x"), arg("jobs").noconvert(), py::kw_only(),
@@ -1093,8 +1094,8 @@ void bind_network(py::module_& m) {
              py::kw_only(), arg("lr"), arg("epochs"), arg("batch_size"), arg("shuffle"),
              arg("tol"), arg("optimizer"), arg("options"), arg("moments"),
              arg("step_count") = 0, arg("on_epoch"), arg("min_interval"),
-             arg("on_step"), arg("every"), arg("on_end") = none,
-             arg("extras") = none, arg("function") = "fit", flushing);
+             arg("on_step"), arg("every"), arg("on_end") = none, arg("extras") = none,
+             arg("function") = "fit", flushing);
     static PyMethodDef methods[] = {
         fast_function<&Network::predict_now, kPredictNow>(),
         fast_function<&Network::learn_now, kLearnNow>(),

@@ -67,11 +67,11 @@ class Parameters final : public Shared {
     }
 
     py::object vector_;
-    py::object before_;              // the copy, while a fit runs
-    ThreadId owner_ = 0;             // the thread that fits
-    ThreadId writer_ = 0;            // the thread that makes a short write
+    py::object before_;               // the copy, while a fit runs
+    ThreadId owner_ = 0;              // the thread that fits
+    ThreadId writer_ = 0;             // the thread that makes a short write
     bool writes_parameters_ = false;  // or the gradients alone
-    std::vector<ThreadId> readers_;  // of the vector itself, one entry for each read
+    std::vector<ThreadId> readers_;   // of the vector itself, one entry for each read
 };
 
 // The Parameters behind a handle, or null for anything else.
