@@ -3,12 +3,19 @@
 test_products.py has the bounds for all small shapes; here are the stricter promises.
 """
 
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+import siglin
 from helpers import (
     COMPLEX,
     assert_same_bits,
@@ -374,3 +381,116 @@ def test_layer_backward_is_backward_with_the_derivative_at_hand(
             _core.layer_backward(x, w, derivative, da, dw2, None, need_dx=False) is None
         )
         assert_same_bits(dw2, dw)
+
+
+def test_products_with_an_empty_dimension_are_made_at_once() -> None:
+    """2^28 rows without an element are no work, and those of no sum are zeros."""
+    many = 2**28
+    for n_in, n_out in ((0, 0), (3, 0)):
+        row = np.zeros((1, n_in))
+        x, w = np.broadcast_to(row, (many, n_in)), np.zeros((n_in, n_out))
+        a = np.zeros((many, n_out))
+        start = time.perf_counter()
+        assert siglin.forward(x, w).shape == (many, n_out)
+        assert siglin.backward(x, w, a, a, need_dx=False).dw.shape == (n_in, n_out)
+        siglin.backward_update(x, w, np.zeros(n_out), a, a, 0.1, need_dx=False)
+        siglin.update(a, a.copy(), 0.1)
+        assert time.perf_counter() - start < 0.02
+    a = np.ones((4, 0))
+    dx, dw, db = siglin.backward(np.ones((4, 3)), np.ones((3, 0)), a, a)
+    assert_same_bits(dx, np.zeros((4, 3)))
+    assert (dw.shape, db.shape) == ((3, 0), (0,))
+    a = np.ones((0, 5))
+    dx, dw, db = siglin.backward(np.ones((0, 3)), np.ones((3, 5)), a, a)
+    assert dx.shape == (0, 3)
+    assert_same_bits(dw, np.zeros((3, 5)))
+    assert_same_bits(db, np.zeros(5))
+
+
+# ---- backward_update -----------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("target")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("batch", [1, 7, 384, 1000])
+@pytest.mark.parametrize("stride", [40, 64])
+def test_backward_update_is_backward_and_update_to_the_bit(
+    batch: int, stride: int, threads: int, dtype: Any, rng: np.random.Generator
+) -> None:
+    """Also where rows of w lie apart: what is between them stays, whatever it is."""
+    before = siglin.get_num_threads()
+    siglin.set_num_threads(threads)
+    n_in, n_out = 300, 40
+    x = rng.normal(size=(batch, n_in)).astype(dtype)
+    x[0, 0] = np.inf  # times 0 between the rows it would be NaN
+    memory = rng.normal(size=(n_in, stride)).astype(dtype)
+    memory[:, n_out:] = 0
+    other = memory.copy()
+    w, b = memory[:, :n_out], np.ones(n_out, dtype)
+    da = rng.normal(size=(batch, n_out)).astype(dtype)
+    a = np.zeros((batch, n_out), dtype)
+    grads = siglin.backward(x, w, a, da, activation="identity")
+    want_b = b.copy()
+    siglin.update(other[:, :n_out], grads.dw, 0.1)
+    siglin.update(want_b, grads.db, 0.1)
+    dx = siglin.backward_update(x, w, b, a, da, 0.1, activation="identity")
+    siglin.set_num_threads(before)
+    assert_same_bits(dx, grads.dx)
+    assert_same_bits(memory, other)
+    assert_same_bits(b, want_b)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc")
+def test_backward_update_stores_no_dw_where_it_is_short() -> None:
+    """With the memory for a tenth of dw left it works all the same."""
+    program = """
+        import resource, numpy as np, siglin
+        siglin.set_num_threads(1)
+        x, da = np.ones((5, 3000), np.float32), np.ones((5, 16_000), np.float32)
+        w = np.ones((3000, 16_000), np.float32)
+        siglin.backward_update(x[:, :9], w[:9], None, da, da, 0.1, need_dx=False)
+        pages = int(open("/proc/self/statm").read().split()[0])
+        left = w.nbytes // 10
+        most = pages * resource.getpagesize() + left
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        siglin.backward_update(x, w, None, da, da, 0.5, activation="identity", need_dx=False)
+        print(w[9:].min(), w[9:].max(), 1 - 0.5 * 5)
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (result.stdout, result.stderr) == ("-1.5 -1.5 -1.5\n", "")
+
+
+@pytest.mark.timing
+def test_backward_update_leaves_the_gil_to_others() -> None:
+    """The pass over w too: another thread never waits for long."""
+    # More work than is done in one piece.
+    x, da = np.ones((20, 8000), np.float32), np.ones((20, 9000), np.float32)
+    w = np.ones((8000, 9000), np.float32)
+    gaps: list[float] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        last = time.perf_counter()
+        while not done.is_set():
+            now = time.perf_counter()
+            gaps.append(now - last)
+            last = now
+
+    siglin.backward_update(x[:2], w, None, da[:2], da[:2], 0.1, need_dx=False)
+    watcher = threading.Thread(target=watch)
+    start = time.perf_counter()
+    dw = np.ones_like(w)
+    siglin.update(w, dw, 0.1)
+    update = time.perf_counter() - start
+    del dw
+    watcher.start()
+    siglin.backward_update(x, w, None, da, da, 0.1, need_dx=False)
+    done.set()
+    watcher.join()
+    assert max(gaps) < update / 2

@@ -226,3 +226,61 @@ def test_another_thread_does_not_wait_for_the_gil_to_look_for_signals() -> None:
     ctypes.PyDLL(None).usleep(int(hold * 1e6))  # PyDLL keeps the GIL
     worker.join()
     assert seconds[0] < 0.8 * hold
+
+
+# ---- pieces --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("batch", "n_in", "n_out"), [(50, 1900, 2100), (3, 4000, 3000)]
+)
+@pytest.mark.usefixtures("target")
+def test_a_product_in_pieces_has_the_bits_of_one(
+    batch: int, n_in: int, n_out: int, threads: int, dtype: Any
+) -> None:
+    """A few columns are one piece; all of them are several."""
+    siglin.set_num_threads(threads)
+    rng = np.random.default_rng(1)
+    x, w = (rng.normal(size=s).astype(dtype) for s in ((batch, n_in), (n_in, n_out)))
+    b, da = (rng.normal(size=s).astype(dtype) for s in ((n_out,), (batch, n_out)))
+    a = siglin.forward(x, w, b, activation="identity")
+    dx, dw, db = siglin.backward(x, w, a, da, activation="identity")
+    assert dx is not None
+    for first in (0, 17, n_out - 7):
+        some = slice(first, first + 7)
+        z = siglin.forward(x, w[:, some], b[some], activation="identity")
+        assert_same_bits(a[:, some], z)
+        _, part, sums = siglin.backward(
+            x, w[:, some], z, da[:, some], activation="identity"
+        )
+        assert_same_bits(dw[:, some], part)
+        assert_same_bits(db[some], sums)
+    for first in (0, 17, n_in - 7):
+        some = slice(first, first + 7)
+        part = siglin.backward(x[:, some], w[some], a, da, activation="identity").dx
+        assert_same_bits(dx[:, some], part)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.usefixtures("target")
+def test_sums_over_many_rows_in_pieces_have_the_bits_of_one(
+    threads: int, dtype: Any
+) -> None:
+    siglin.set_num_threads(threads)
+    rng = np.random.default_rng(1)
+    batch, n_in, n_out = 150_003, 70, 90
+    x, da = (rng.normal(size=(batch, n)).astype(dtype) for n in (n_in, n_out))
+    w, a = np.zeros((n_in, n_out), dtype), np.zeros((batch, n_out), dtype)
+    _, dw, db = siglin.backward(x, w, a, da, activation="identity", need_dx=False)
+    some = slice(30, 33)
+    _, part, sums = siglin.backward(
+        x[:, some],
+        w[some, some],
+        a[:, some],
+        da[:, some],
+        activation="identity",
+        need_dx=False,
+    )
+    assert_same_bits(dw[some, some], part)
+    assert_same_bits(db[some], sums)
