@@ -1,9 +1,12 @@
 """Two threads never make it slower: a sweep over the width of a small network.
 
-    python bench/width_sweep.py [--rounds N] [--widths N,N,...]
+    python bench/width_sweep.py [--rounds N] [--widths N,N,...] [--late US,US,...]
 
 Fits 10-w-w-10, batch 128, float32, on one thread and on two, in turns, for w from 8 to
 256. The exit code is 1 if two threads take more than 1.1 times the time of one anywhere.
+With --late the sweep is run once for each of so many microseconds that helpers wait
+before they look for work, and that waking one takes its caller in addition: a stand-in
+for CPUs whose threads hear of each other slowly.
 """
 
 import argparse
@@ -42,6 +45,10 @@ def fit_seconds(net: siglin.Network, epochs: int, threads: int) -> float:
     return seconds
 
 
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
 def measure(width: int, rounds: int) -> dict[int, list[float]]:
     """Return the seconds per step on one and on two threads, of each round."""
     net = siglin.Network([10, width, width, 10], dtype="float32", seed=0)
@@ -64,9 +71,10 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument(
-        "--widths",
-        type=lambda text: [int(part) for part in text.split(",")],
-        default=[*WIDTHS],
+        "--widths", type=numbers, default=[*WIDTHS], help="of the hidden layers"
+    )
+    parser.add_argument(
+        "--late", type=numbers, default=[0], help="microseconds (0: as the CPU is)"
     )
     args = parser.parse_args()
     if not hasattr(siglin, "set_num_threads"):
@@ -76,11 +84,24 @@ def main() -> int:
         print("there is one CPU: two threads have nowhere to run")
         return 0
     print(f"{environment.cpu_name()}, siglin {siglin.target()}, {args.rounds} rounds")
-    print("best (median) us per step, 10-w-w-10, batch 128, float32")
+    slower = False
+    for late in args.late:
+        slower |= sweep(args.widths, args.rounds, late)
+    return 1 if slower else 0
+
+
+def sweep(widths: list[int], rounds: int, late: int) -> bool:
+    """Print the times of all widths; return whether two threads are slower anywhere."""
+    print(
+        "best (median) us per step, 10-w-w-10, batch 128, float32"
+        + (f", helpers {late} us late" if late else "")
+    )
     print(f"{'w':>4} {'1 thread':>18} {'2 threads':>18} {'2 / 1':>6}")
     slower = []
-    for width in args.widths:
-        times = measure(width, args.rounds)
+    for width in widths:
+        if late:
+            siglin._core.make_helpers_late(late * 1e-6, late * 1e-6)
+        times = measure(width, rounds)
         best = {n: min(values) * 1e6 for n, values in times.items()}
         shown = [
             f"{best[n]:8.1f} ({statistics.median(times[n]) * 1e6:7.1f})" for n in (1, 2)
@@ -94,7 +115,7 @@ def main() -> int:
         )
     if slower:
         print(f"two threads are slower at w = {', '.join(map(str, slower))}")
-    return 1 if slower else 0
+    return bool(slower)
 
 
 if __name__ == "__main__":

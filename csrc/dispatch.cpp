@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "self_check.h"
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -125,23 +127,44 @@ std::vector<const KernelTable*> supported_tables() {
 }
 
 const KernelTable& kernel_table() {
-    const KernelTable* table = active.load(std::memory_order_acquire);
-    if (table == nullptr) {
-        const auto tables = supported_tables();
-        if (tables.empty()) {
-            throw std::runtime_error("this CPU runs no compiled target, it lacks " +
-                                     missing_features());
-        }
-        table = tables.front();
-        active.store(table, std::memory_order_release);
+    if (active.load(std::memory_order_acquire) == nullptr) {
+        choose_target();
     }
-    return *table;
+    return *active.load(std::memory_order_acquire);
+}
+
+std::string choose_target() {
+    const auto tables = supported_tables();
+    if (tables.empty()) {
+        throw std::runtime_error("this CPU runs no compiled target, it lacks " +
+                                 missing_features());
+    }
+    std::string faults;
+    for (const KernelTable* table : tables) {
+        const std::string fault = first_fault(*table);
+        if (fault.empty()) {
+            active.store(table, std::memory_order_release);
+            return faults.empty() ? faults
+                                  : "on this machine the results are wrong of " +
+                                        faults + "; siglin uses " + table->name +
+                                        " instead (SIGLIN_TARGET=" + table->name +
+                                        " does so without a warning)";
+        }
+        faults += faults.empty() ? "" : ", ";
+        faults += std::string(table->name) + " (" + fault + ")";
+    }
+    throw std::runtime_error("on this machine the results are wrong of every target: " +
+                             faults);
 }
 
 void use_target(const std::string& name) {
     const auto tables = supported_tables();
     for (const KernelTable* table : tables) {
         if (name == table->name) {
+            if (const std::string fault = first_fault(*table); !fault.empty()) {
+                throw std::runtime_error("on this machine the results are wrong of " +
+                                         name + " (" + fault + ")");
+            }
             active.store(table, std::memory_order_release);
             return;
         }

@@ -20,6 +20,11 @@ void set_num_threads(int n);
 // What the caller of a parallel_for does about every 10 ms while it waits for others.
 using WhileWaiting = std::function<void()>;
 
+// For tests: helpers wait so many seconds before they look for work, as if the CPU were
+// slow to tell them, and to wake those asleep takes its caller so much longer; forget:
+// what was measured before.
+void make_helpers_late(double seconds, double waking_seconds, bool forget);
+
 // parallel_for behind its template.
 void run_blocks(index_t blocks, double multiply_adds,
                 void (*run)(const void* body, index_t block), const void* body,
@@ -31,8 +36,8 @@ void run_blocks(index_t blocks, double multiply_adds,
 // is taken (by another thread, or by the body that calls this), all blocks run here, in
 // order. If a body throws, blocks that nobody has begun are left out and the first
 // exception arrives here. A body must not touch Python, nor fork, unless it finds
-// itself on the calling thread: a child throws std::runtime_error then. while_waiting
-// must not throw.
+// itself on the calling thread: a child throws std::runtime_error then. What
+// while_waiting throws arrives here once all blocks are done.
 template <class Body>
 void parallel_for(index_t blocks, double multiply_adds, const Body& body,
                   const WhileWaiting* while_waiting = nullptr) {

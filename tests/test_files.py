@@ -1,13 +1,16 @@
 """Model files: what comes back, what is refused and why, and what a crash leaves behind."""
 
 import contextlib
+import errno
 import json
 import os
 import pickle
+import signal
 import stat
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 import zipfile
 
@@ -530,9 +533,9 @@ def test_save_replaces_or_refuses_what_is_there(path):
 
 
 def test_save_does_not_win_against_a_file_that_appears_meanwhile(path, monkeypatch):
-    def link(source, target):
+    def link(source, target, **options):
         path.write_bytes(b"theirs")
-        return real_link(source, target)
+        return real_link(source, target, **options)
 
     real_link = os.link
     monkeypatch.setattr(os, "link", link)
@@ -605,6 +608,140 @@ def test_a_killed_save_leaves_a_whole_file(path):
                 process.wait(wait)
             process.kill()
         assert siglin.load(path).layers[-1].n_out in (1, 2)
+
+
+# Saves again and again, and is killed by itself before its nth call of a function of os.
+KILLED = """
+import os, signal, sys, siglin
+path, function, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+model = siglin.Network([5, 4, 3], seed=0)
+real, calls = getattr(os, function), []
+
+def call(*args, **options):
+    calls.append(1)
+    if len(calls) == n:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args, **options)
+
+setattr(os, function, call)
+for _ in range(5):
+    model.save(path)
+"""
+
+
+def drafts(folder):
+    return [p for p in folder.iterdir() if p.name.startswith(".siglin-")]
+
+
+@pytest.fixture
+def nameless(tmp_path):
+    """Skip where the file system has no files without names."""
+    try:
+        os.close(os.open(tmp_path, os.O_TMPFILE | os.O_WRONLY))
+    except OSError:
+        pytest.skip("this file system knows no O_TMPFILE")
+
+
+@pytest.mark.usefixtures("nameless")
+@pytest.mark.parametrize(
+    ("function", "n", "there", "left"),
+    [
+        ("fchmod", 1, True, 0),
+        ("fsync", 1, False, 0),
+        ("fsync", 3, True, 0),
+        ("link", 1, False, 0),
+        ("link", 2, True, 0),
+        ("link", 3, True, 0),
+        ("replace", 1, True, 1),  # the one moment in which the draft has a name
+        ("replace", 2, True, 1),
+    ],
+)
+def test_a_killed_save_leaves_no_draft(path, function, n, there, left):
+    command = [sys.executable, "-c", KILLED, str(path), function, str(n)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert path.exists() is there
+    assert not there or siglin.load(path).layers[-1].n_out == 3
+    assert len(drafts(path.parent)) == left
+
+
+@pytest.mark.parametrize("failing", ["O_TMPFILE", "link in /proc"])
+def test_save_does_without_files_that_have_no_name(path, monkeypatch, failing):
+    real_open, real_link = os.open, os.link
+
+    def open_(name, flags, *args, **options):
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return real_open(name, flags, *args, **options)
+
+    def link(source, target, **options):
+        if source.startswith("/proc/"):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return real_link(source, target, **options)
+
+    if failing == "O_TMPFILE":
+        monkeypatch.setattr(os, "open", open_)
+    else:
+        monkeypatch.setattr(os, "link", link)
+    for n in (2, 3):
+        siglin.Neuron(n).save(path)
+        assert siglin.load(path).n_params == n
+    with pytest.raises(FileExistsError):
+        siglin.Neuron(4).save(path, overwrite=False)
+    path.unlink()
+    siglin.Neuron(4).save(path, overwrite=False)
+    assert siglin.load(path).n_params == 4
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_an_interrupt_after_the_rename_arrives_as_it_is(path, monkeypatch):
+    real = os.replace
+
+    def replace(*args):
+        real(*args)
+        raise KeyboardInterrupt
+
+    siglin.Neuron(2).save(path)
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        siglin.Neuron(3).save(path)
+    assert siglin.load(path).n_params == 3
+    assert drafts(path.parent) == []
+
+
+def test_save_removes_what_killed_saves_left_and_nothing_else(path, tmp_path):
+    old = time.time() - 2 * 24 * 60 * 60
+    ours = tmp_path / f".siglin-{'0a' * 8}.tmp"
+    young = tmp_path / f".siglin-{'1b' * 8}.tmp"
+    others = [
+        tmp_path / name
+        for name in (
+            f".siglin-{'0A' * 8}.tmp",
+            f".siglin-{'0' * 15}.tmp",
+            f"siglin-{'0' * 16}.tmp",
+            f".siglin-{'0' * 16}.tmp.txt",
+        )
+    ]
+    for file in (ours, young, *others):
+        file.write_bytes(b"draft")
+        os.utime(file, (old, old) if file != young else None)
+    folder = tmp_path / f".siglin-{'2' * 16}.tmp"
+    folder.mkdir()
+    os.utime(folder, (old, old))
+    link = tmp_path / f".siglin-{'3' * 16}.tmp"
+    link.symlink_to(others[0])
+    os.utime(link, (old, old), follow_symlinks=False)
+    siglin.Neuron(2).save(path)
+    assert set(tmp_path.iterdir()) == {path, young, folder, link, *others}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_save_leaves_the_drafts_of_other_users(path, tmp_path):
+    theirs = tmp_path / f".siglin-{'4' * 16}.tmp"
+    theirs.write_bytes(b"draft")
+    os.utime(theirs, (0, 0))
+    os.chown(theirs, 1, 1)
+    siglin.Neuron(2).save(path)
+    assert theirs.exists()
 
 
 def test_save_refuses_other_things(path):

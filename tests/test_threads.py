@@ -23,6 +23,7 @@ from siglin import _core, _cpus
 
 COUNTS = [1, 2, 3, 4, 7]
 PLENTY = 1e12  # multiply-adds: worth any number of helpers
+NUMBERS = ("SIGLIN_NUM_THREADS", "OMP_NUM_THREADS")
 NAP = (
     0.002  # seconds in which a helper that was woken gets a CPU, even of a busy machine
 )
@@ -38,7 +39,7 @@ def number_of_threads() -> Iterator[None]:
 
 def run(program: str, timeout: float = 60, status: int = 0, **environment: str) -> str:
     """Return what a Python program prints; it must exit so, and without complaint."""
-    env = {k: v for k, v in os.environ.items() if k != "SIGLIN_NUM_THREADS"}
+    env = {k: v for k, v in os.environ.items() if k not in NUMBERS}
     result = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(program)],
         env={**env, **environment},
@@ -92,6 +93,98 @@ def test_bad_environment_is_a_warning(text: str) -> None:
         f"RuntimeWarning: {message} {cpus}",
         str(cpus),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("1", 1),
+        (" 3 ", 3),
+        ("007", 7),
+        ("4,2", 4),
+        (" 2 , 1,1", 2),
+        ("1024", 1024),
+        ("5000", 1024),
+        ("9" * 5000, 1024),
+    ],
+)
+def test_number_is_openmp_s_where_there_is_no_other(text: str, want: int) -> None:
+    program = "import siglin; print(siglin.get_num_threads())"
+    assert run(program, OMP_NUM_THREADS=text) == str(want)
+
+
+def test_siglin_s_number_is_asked_before_openmp_s() -> None:
+    program = "import siglin; print(siglin.get_num_threads())"
+    assert run(program, OMP_NUM_THREADS="2", SIGLIN_NUM_THREADS="6") == "6"
+
+
+@pytest.mark.parametrize("text", ["", "0", "-2", "2.0", "two", "4,", ",2", "4,x", "²"])
+def test_openmp_s_number_is_ignored_where_it_is_none(text: str) -> None:
+    program = "import siglin; print(siglin.get_num_threads())"
+    assert run(program, OMP_NUM_THREADS=text) == str(_cpus.usable_cpus())
+
+
+def test_bad_environment_leaves_openmp_s_number() -> None:
+    program = """
+        import warnings
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            import siglin
+        print(len(caught), str(caught[0].message).endswith("using 3"))
+        print(siglin.get_num_threads())
+    """
+    environment = {"SIGLIN_NUM_THREADS": "9" * 5000, "OMP_NUM_THREADS": "3"}
+    assert run(program, **environment).splitlines() == ["1 True", "3"]
+
+
+def test_workers_of_joblib_do_not_oversubscribe(tmp_path: Path) -> None:
+    pytest.importorskip("joblib")
+    script = tmp_path / "script.py"
+    program = """
+        import os, joblib
+
+        def work(_):
+            import numpy as np, siglin
+            before = len(os.listdir("/proc/self/task"))
+            net = siglin.Network([50, 200, 1], dtype="float32", seed=0)
+            net.fit(np.ones((2000, 50), np.float32), np.ones(2000, np.float32), epochs=3)
+            after = len(os.listdir("/proc/self/task"))
+            return os.getpid(), siglin.get_num_threads(), after - before
+
+        if __name__ == "__main__":
+            with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
+                for pid, threads, more in joblib.Parallel()(
+                    joblib.delayed(work)(i) for i in range(4)
+                ):
+                    print(pid != os.getpid(), threads, more)
+    """
+    script.write_text(textwrap.dedent(program))
+    env = {k: v for k, v in os.environ.items() if k not in NUMBERS}
+    result = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=env,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == ["True 1 0"] * 4
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_process_has_no_more_threads_than_that(n: int) -> None:
+    program = """
+        import os
+        import numpy as np, siglin
+        from siglin import _core
+        before = len(os.listdir("/proc/self/task"))
+        for _ in range(20):
+            _core.parallel_probe(50, 1e12, sleep=0.001)
+            siglin.sigmoid(np.ones(10**6))
+        print(len(os.listdir("/proc/self/task")) - before < siglin.get_num_threads())
+    """
+    assert run(program, OMP_NUM_THREADS=str(n)) == "True"
 
 
 @pytest.mark.parametrize("n", [1, 5, 1024, np.int8(3)])
@@ -363,6 +456,169 @@ def test_blocks_after_an_exception_are_left_out() -> None:
         with pytest.raises(RuntimeError):
             _core.parallel_probe(10_000, PLENTY, throw_at=0, sleep=0.01)
         assert time.monotonic() - start < 10  # all of them would sleep 33 s or more
+
+
+def test_exception_while_waiting_arrives_when_all_blocks_are_done() -> None:
+    siglin.set_num_threads(2)
+    errors = set()
+
+    def waited() -> bool:
+        try:
+            _core.parallel_probe(2, PLENTY, sleep=0.01, throw_waiting=True)
+        except RuntimeError as error:
+            errors.add(str(error))
+            return True
+        return False  # the caller had both blocks
+
+    for _ in range(5):
+        wait_until(waited)
+        assert errors == {"waiting"}  # else helpers were still at work
+        probe(30, busy=1e-5)
+
+
+# Whether work is shared.
+
+
+@pytest.fixture
+def late() -> Iterator[Callable[..., None]]:
+    """Return what makes helpers late; they are not, after the test."""
+    siglin.set_num_threads(1)
+    wait_until(lambda: tasks("siglin") == [])
+    siglin.set_num_threads(2)
+    _core.make_helpers_late(0.0)
+    yield _core.make_helpers_late
+    _core.make_helpers_late(0.0)
+
+
+def spell(calls: int, **options: float) -> tuple[float, int]:
+    """Return the mean seconds of calls of one kind, and how many of them were shared."""
+    seconds, shared = 0.0, 0
+    for _ in range(calls):
+        start = time.perf_counter()
+        shared += len(set(probe(8, 5e6, **options))) == 2
+        seconds += time.perf_counter() - start
+        time.sleep(2e-4)  # the helper falls asleep
+    return seconds / calls, shared
+
+
+def test_work_is_not_shared_where_that_takes_longer(
+    late: Callable[..., None],
+) -> None:
+    late(0.0, 5e-3)  # 5 ms to wake a helper for 0.2 ms of work
+    spell(20, busy=2e-5)
+    assert spell(100, busy=2e-5)[0] < 2e-3
+
+
+def test_work_is_shared_where_that_takes_less_time(late: Callable[..., None]) -> None:
+    late(0.0)
+    spell(20, sleep=1e-3)
+    seconds, shared = spell(50, sleep=1e-3)
+    assert shared >= 40
+    assert seconds < 0.8 * 8e-3  # all blocks take 8 ms, half of them 4
+
+
+def test_what_was_measured_is_measured_again(late: Callable[..., None]) -> None:
+    late(0.0, 2e-2)
+    spell(20, sleep=1e-3)
+    assert spell(20, sleep=1e-3)[1] <= 2
+    late(0.0, forget=False)
+    wait_until(lambda: spell(5, sleep=1e-3)[1] >= 4, seconds=60)
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("lag", [5, 20, 50, 100])
+def test_late_helpers_make_no_fit_slower(late: Callable[..., None], lag: int) -> None:
+    x = np.random.default_rng(1).normal(size=(1280, 10)).astype(np.float32)
+    t = (x > 0).astype(np.float32)
+    net = siglin.Network([10, 128, 128, 10], dtype="float32", seed=0)
+    best = {1: np.inf, 2: np.inf}
+
+    def at_most(bar: float) -> bool:
+        for n, seconds in best.items():
+            siglin.set_num_threads(n)
+            start = time.perf_counter()
+            net.fit(x, t, epochs=10, batch_size=128, shuffle=False)
+            best[n] = min(seconds, time.perf_counter() - start)
+        return best[2] <= bar * best[1]
+
+    late(lag * 1e-6, lag * 1e-6)
+    for _ in range(5):
+        at_most(1.1)
+    wait_until(lambda: at_most(1.1), seconds=30)  # on a busy machine not at once
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_work_stays_on_the_cpus_of_its_caller() -> None:
+    program = """
+        import os, threading, time
+        import siglin
+        from siglin import _core
+        siglin.set_num_threads(2)
+        first, second = sorted(os.sched_getaffinity(0))[:2]
+
+        def threads():
+            time.sleep(0.01)
+            return set(_core.parallel_probe(20, 1e12, sleep=0.002)[1].tolist())
+
+        def helper():
+            end = time.monotonic() + 10
+            while time.monotonic() < end and len(found := threads()) != 2:
+                pass
+            (other,) = found - {threading.get_native_id()}
+            return other
+
+        def cpus(other):
+            return os.sched_getaffinity(other)
+
+        def work():
+            os.sched_setaffinity(0, {first})
+            print(len(threads()))  # alone
+            os.sched_setaffinity(0, {first, second})
+            print(cpus(helper()) <= {first, second})
+
+        print(cpus(helper()) <= os.sched_getaffinity(0))
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    """
+    assert run(program).split() == ["True", "1", "True"]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_helpers_follow_a_caller_to_other_cpus() -> None:
+    program = """
+        import os, threading, time
+        first, second = sorted(os.sched_getaffinity(0))[:2]
+        os.sched_setaffinity(0, {first})
+        import siglin
+        from siglin import _core
+        siglin.set_num_threads(2)  # on one CPU, as asked for
+
+        def helper():
+            time.sleep(0.01)
+            end = time.monotonic() + 10
+            while time.monotonic() < end:
+                found = set(_core.parallel_probe(20, 1e12, sleep=0.002)[1].tolist())
+                if len(found) == 2:
+                    (other,) = found - {threading.get_native_id()}
+                    return other
+
+        def work():
+            os.sched_setaffinity(0, {first, second})
+            end = time.monotonic() + 10
+            while second not in os.sched_getaffinity(helper()):
+                assert time.monotonic() < end
+
+        print(os.sched_getaffinity(helper()) == {first})
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        print("done")
+    """
+    assert run(program).split() == ["True", "done"]
+
+
+# More of the team.
 
 
 def test_work_inside_work_stays_on_its_thread() -> None:

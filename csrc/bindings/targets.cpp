@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include <cstdlib>
+#include <string>
 
 #include "../dispatch.h"
 #include "module.h"
@@ -39,6 +40,7 @@ std::map<std::string, std::string> build_info() {
 }  // namespace
 
 void bind_targets(py::module_& m) {
+    std::string complaint;
     if (const char* name = std::getenv("SIGLIN_TARGET");
         name != nullptr && *name != '\0') {
         try {
@@ -46,7 +48,15 @@ void bind_targets(py::module_& m) {
         } catch (const std::runtime_error& e) {
             throw std::runtime_error(std::string("SIGLIN_TARGET: ") + e.what());
         }
+    } else {
+        try {
+            complaint = choose_target();
+        } catch (const std::runtime_error& e) {
+            throw py::import_error(std::string("siglin: ") + e.what());
+        }
     }
+    // Python warns, since it knows whose line imports siglin.
+    m.def("complaint", [complaint] { return complaint; });
     m.def("compiled_targets", [] { return names(compiled_tables()); });
     m.def("targets", [] { return names(supported_tables()); });
     m.def("target", [] { return std::string(kernel_table().name); });

@@ -50,9 +50,12 @@ void stay_busy(double seconds) {
 // Runs a parallel_for that does what the tests ask, and returns for each block how
 // often it ran and on which thread (the system's number). Each block runs `nested`
 // blocks in a parallel_for of its own, is busy and asleep for so many seconds, and
-// throws std::runtime_error if it is block throw_at.
+// throws std::runtime_error if it is block throw_at. With throw_waiting the caller
+// throws one as soon as it waits for helpers, which sleep ten times as long; it must
+// not arrive before the last block is done.
 py::tuple parallel_probe(index_t blocks, double multiply_adds, double busy,
-                         double sleep, index_t throw_at, index_t nested) {
+                         double sleep, index_t throw_at, index_t nested,
+                         bool throw_waiting) {
     if (blocks < 0 || nested < 0) {
         throw py::value_error("parallel_probe: blocks and nested must be >= 0");
     }
@@ -62,9 +65,16 @@ py::tuple parallel_probe(index_t blocks, double multiply_adds, double busy,
     std::int64_t* thread_of = threads.mutable_data();
     std::fill_n(run_of, blocks, 0);
     std::fill_n(thread_of, blocks, -1);
-    {
+    const auto caller = std::this_thread::get_id();
+    std::atomic<index_t> done = 0;
+    const WhileWaiting waiting = [throw_waiting] {
+        if (throw_waiting) {
+            throw std::runtime_error("waiting");
+        }
+    };
+    try {
         const ReleaseGil nogil;
-        parallel_for(blocks, multiply_adds, [&](index_t block) {
+        const auto body = [&](index_t block) {
             ++run_of[block];
             thread_of[block] = syscall(SYS_gettid);
             parallel_for(nested, multiply_adds, [&](index_t) {
@@ -76,14 +86,30 @@ py::tuple parallel_probe(index_t blocks, double multiply_adds, double busy,
                 stay_busy(busy);
             }
             if (sleep > 0) {
-                std::this_thread::sleep_for(Seconds(sleep));
+                const bool longer =
+                    throw_waiting && std::this_thread::get_id() != caller;
+                std::this_thread::sleep_for(Seconds(longer ? 10 * sleep : sleep));
             }
             if (block == throw_at) {
                 throw std::runtime_error("block " + std::to_string(block));
             }
-        });
+            ++done;
+        };
+        parallel_for(blocks, multiply_adds, body, &waiting);
+    } catch (...) {
+        if (throw_waiting && done != blocks) {
+            throw std::logic_error("an exception arrived while helpers were at work");
+        }
+        throw;
     }
     return py::make_tuple(runs, threads);
+}
+
+void make_late(double seconds, double waking_seconds, bool forget) {
+    if (!(seconds >= 0 && seconds <= 1 && waking_seconds >= 0 && waking_seconds <= 1)) {
+        throw py::value_error("make_helpers_late: seconds must be in [0, 1]");
+    }
+    make_helpers_late(seconds, waking_seconds, forget);
 }
 
 }  // namespace
@@ -95,6 +121,9 @@ void bind_threads(py::module_& m) {
     m.def("parallel_probe", &parallel_probe, py::arg("blocks"),
           py::arg("multiply_adds"), py::kw_only(), py::arg("busy") = 0.0,
           py::arg("sleep") = 0.0, py::arg("throw_at") = -1, py::arg("nested") = 0,
+          py::arg("throw_waiting") = false, environment);
+    m.def("make_helpers_late", &make_late, py::arg("seconds"),
+          py::arg("waking_seconds") = 0.0, py::kw_only(), py::arg("forget") = true,
           environment);
 }
 

@@ -17,7 +17,7 @@ array([0., 1., 1., 1.])
 
 try:
     # First of all: on a CPU below the minimum this explains itself, and NumPy may not.
-    import siglin._core  # noqa: F401
+    import siglin._core
 except ModuleNotFoundError as error:
     if error.name != "siglin._core":
         raise
@@ -30,6 +30,12 @@ except ImportError as error:
     if "SIGLIN_TARGET" not in str(error):
         raise
     raise RuntimeError(str(error)) from None
+
+if siglin._core.complaint():
+    import warnings
+
+    warnings.warn(siglin._core.complaint(), RuntimeWarning, stacklevel=2)
+    del warnings
 
 from siglin.errors import (
     DivergenceError,

@@ -17,11 +17,14 @@ A file is read as what anybody may have written: nothing in it is executed, no m
 taken because it says so, and every disagreement is a ModelFormatError.
 """
 
+import contextlib
 import math
 import os
+import re
 import stat
+import time
 from collections.abc import Mapping
-from io import BufferedReader
+from io import BufferedReader, BufferedWriter
 from itertools import pairwise
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -112,9 +115,12 @@ def save(
 
     Notes
     -----
-    The file is written beside its place under another name, forced to the disk, and then
-    renamed: at any moment, there is the old file or the new one, whole. Where `path` is a
-    symbolic link, the file it points to is replaced. The same model gives the same bytes.
+    The file is written beside its place without a name, forced to the disk, and then put
+    in its place: at any moment, there is the old file or the new one, whole. Where `path`
+    is a symbolic link, the file it points to is replaced. The same model gives the same
+    bytes. Where a file is replaced, or the file system knows no files without names, the
+    new one is for a moment named ``.siglin-<16 hexadecimal digits>.tmp``; such files of
+    this user that are older than a day are what killed processes left, and are removed.
 
     Examples
     --------
@@ -205,25 +211,93 @@ def _write(place: str, data: bytes, overwrite: bool) -> None:
     """Write the data beside the place, and give it the name once it is on the disk."""
     folder = os.path.dirname(place)  # noqa: PTH120  of what realpath returned
     # A name of its own: the model's may already be as long as names can be.
-    draft = os.path.join(folder, f".siglin-{os.urandom(8).hex()}.tmp")  # noqa: PTH118
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    descriptor = os.open(draft, flags, 0o666)  # less what the user's umask takes away
+    name = f".siglin-{os.urandom(8).hex()}.tmp"
+    draft = os.path.join(folder, name)  # noqa: PTH118
     try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor
-            if os.path.exists(place):  # noqa: PTH110
-                os.fchmod(descriptor, stat.S_IMODE(os.stat(place).st_mode))  # noqa: PTH116
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        if overwrite:
-            os.replace(draft, place)  # noqa: PTH105
-        else:
-            os.link(draft, place)  # unlike a rename, it fails if there is a file by now
-            os.unlink(draft)  # noqa: PTH108
+        if not _write_nameless(folder, draft, place, data, overwrite):
+            _write_named(draft, place, data, overwrite)
     except BaseException:
-        os.unlink(draft)  # noqa: PTH108
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)  # noqa: PTH108
         raise
     _sync_folder(folder)
+    _remove_leftovers(folder)
+
+
+def _write_nameless(
+    folder: str, draft: str, place: str, data: bytes, overwrite: bool
+) -> bool:
+    """Write a file that vanishes with this process until it is whole and gets its name.
+
+    Returns False where the file system, or a missing /proc, does not allow that.
+    """
+    flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
+    try:
+        descriptor = os.open(folder, flags, 0o666)  # less what the user's umask takes
+    except OSError:  # a file with a name fails for the same reason, or does not
+        return False
+    with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor
+        _fill(file, place, data)
+        source = f"/proc/self/fd/{descriptor}"
+        try:
+            # An absolute path does without src_dir_fd, but only where one is given does
+            # Python ask the kernel to follow the link in /proc.
+            os.link(source, place, src_dir_fd=descriptor)
+            return True
+        except FileExistsError:
+            if not overwrite:
+                raise
+        except OSError:
+            return False
+        os.link(source, draft, src_dir_fd=descriptor)  # a link never replaces a file
+    os.replace(draft, place)  # noqa: PTH105
+    return True
+
+
+def _write_named(draft: str, place: str, data: bytes, overwrite: bool) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(draft, flags, 0o666)  # less what the user's umask takes away
+    with open(descriptor, "wb") as file:  # noqa: PTH123  a descriptor
+        _fill(file, place, data)
+    if overwrite:
+        os.replace(draft, place)  # noqa: PTH105
+    else:
+        os.link(draft, place)  # unlike a rename, it fails if there is a file by now
+        os.unlink(draft)  # noqa: PTH108
+
+
+def _fill(file: BufferedWriter, place: str, data: bytes) -> None:
+    """Write the data to the disk, with the permissions of the file that it replaces."""
+    if os.path.exists(place):  # noqa: PTH110
+        mode = os.stat(place).st_mode  # noqa: PTH116
+        os.fchmod(file.fileno(), stat.S_IMODE(mode))
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _remove_leftovers(folder: str) -> None:
+    """Remove the drafts of saves that were killed, once in a process and folder.
+
+    A draft counts as left over when it has this user's name on it and is a day old.
+    """
+    if folder in _cleaned:
+        return
+    _cleaned.add(folder)
+    newest = time.time() - 24 * 60 * 60
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not _DRAFT.fullmatch(entry.name):
+                continue
+            with contextlib.suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                ours = status.st_uid == os.geteuid() and stat.S_ISREG(status.st_mode)
+                if ours and status.st_mtime < newest:
+                    os.unlink(entry.path)  # noqa: PTH108
+
+
+_DRAFT = re.compile(r"\.siglin-[0-9a-f]{16}\.tmp")
+_cleaned: set[str] = set()  # the folders where leftovers were looked for
 
 
 def _sync_folder(folder: str) -> None:

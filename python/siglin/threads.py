@@ -18,6 +18,7 @@ __all__ = [
 ]
 
 _VARIABLE = "SIGLIN_NUM_THREADS"
+_OPENMP = "OMP_NUM_THREADS"
 _MOST = 1024
 
 
@@ -27,13 +28,18 @@ def get_num_threads() -> int:
     Returns
     -------
     int
-        At first the number of CPUs that this process may use (its affinity and the
-        quota of its cgroups), or the environment's ``SIGLIN_NUM_THREADS``.
+        At first the environment's ``SIGLIN_NUM_THREADS``, or its ``OMP_NUM_THREADS``
+        (of a list such as "4,2" the first number), which joblib sets in its workers, or
+        the number of CPUs that this process may use (its affinity and the quota of its
+        cgroups).
 
     Notes
     -----
-    Work that is too small to share runs on the calling thread alone. Results have the
-    same bits for any number of threads.
+    Work that is too small to share, or that was faster alone when both were measured,
+    runs on the calling thread alone. Threads run on the CPUs that the calling thread may
+    use; one whose affinity has changed since siglin was imported shares its work among
+    no more threads than it has CPUs. Results have the same bits for any number of
+    threads.
 
     Examples
     --------
@@ -115,17 +121,35 @@ def num_threads(n: int) -> Iterator[None]:
 def _number_at_start() -> int:
     """Return what the environment asks for, else the number of usable CPUs."""
     text = os.environ.get(_VARIABLE, "")
-    usual = min(usable_cpus(), _MOST)
+    usual = min(_openmp_number() or usable_cpus(), _MOST)
     if text.strip() == "":
         return usual
-    if text.strip().isdecimal() and 1 <= int(text) <= _MOST:
-        return int(text)
+    number = _positive(text)
+    if number is not None and number <= _MOST:
+        return number
     warnings.warn(
         f"{_VARIABLE} must be an int from 1 to {_MOST}, got {text!r}; using {usual}",
         RuntimeWarning,
         stacklevel=2,
     )
     return usual
+
+
+def _openmp_number() -> int | None:
+    """Return the threads that OMP_NUM_THREADS asks for, a number for each level.
+
+    It is for others, so that a value without meaning is left for them to complain of.
+    """
+    levels = [_positive(text) for text in os.environ.get(_OPENMP, "").split(",")]
+    return None if None in levels else levels[0]
+
+
+def _positive(text: str) -> int | None:
+    """Return the positive number that the text is, up to nine digits."""
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdecimal()):
+        return None
+    return int(digits.lstrip("0")[:9] or "0") or None
 
 
 _core.set_num_threads(_number_at_start())
