@@ -305,6 +305,9 @@ class Network {
             total = kernels.loss_gradient(
                 {plan_.loss, to, wants ? derivative.data() : nullptr, t_rows.data(),
                  from.rows, from.cols, T(1) / static_cast<T>(from.rows), true});
+            for (index_t i = 0; i < from.rows; ++i) {
+                total += targets_loss(plan_, t_rows.data() + i * from.cols);
+            }
         });
         return py::make_tuple(total / static_cast<double>(z.rows()), dz.owner);
     }
