@@ -210,13 +210,13 @@ class FitLoop {
         return every > 0 ? std::min(most, every - result.steps % every) : most;
     }
 
-    void diverge(double loss) {
-        total_ += loss;
-        weight_ += 1;
+    // weight: of the loss in the epoch's mean, 1 for a full batch of plain rows.
+    void diverge(double loss, double weight = 1) {
+        total_ += weight * loss;
+        weight_ += weight;
         stop(StopReason::diverged);
     }
 
-    // weight: of the loss in the epoch's mean.
     void end_step(double loss, double weight = 1) {
         total_ += weight * loss;
         weight_ += weight;
@@ -228,7 +228,7 @@ class FitLoop {
     }
 
     void end_epoch() {
-        result.loss.push_back(total_ / weight_);
+        result.loss.push_back(weight_ == 0 ? 0 : total_ / weight_);
         total_ = 0;
         weight_ = 0;
         ++result.epochs;
@@ -584,10 +584,6 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
         for (index_t begin = 0; !loop.stopped && begin < rows; begin += batch_rows) {
             Batch<T> batch = {x, t, nullptr, std::min(batch_rows, rows - begin)};
             batch.weights = extras.weights;
-            if (extras.dropout > 0) {
-                batch.dropout = extras.dropout;
-                batch.seed = Generator(generator).next();
-            }
             if (given != nullptr) {
                 batch.order = given + begin;
             } else {
@@ -596,6 +592,22 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
                 if (batch.weights != nullptr) {
                     batch.weights += begin;
                 }
+            }
+            batch.known_weight = batch.weight();
+            if (batch.known_weight == 0 && !objective.scikit_learn) {
+                loop.poll.charge(static_cast<double>(batch.rows));
+                continue;  // nothing is to be learnt from it: no step
+            }
+            // Its loss in the epoch's mean counts as its rows do. Equal batches of
+            // plain rows have 1, and the bits of a plain mean; so has the only one.
+            const double share =
+                objective.scikit_learn ? static_cast<double>(batch.rows)
+                : batch_rows == rows
+                    ? 1.0
+                    : batch.known_weight / static_cast<double>(batch_rows);
+            if (extras.dropout > 0) {
+                batch.dropout = extras.dropout;
+                batch.seed = Generator(generator).next();
             }
             // Not the first: it allocates nearly all that the later ones use, and a
             // step that runs out of memory should not have begun to change the
@@ -627,11 +639,10 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
                 norm2 = stepper.step();
             }
             if (std::isnan(norm2)) {
-                loop.diverge(loss);
+                loop.diverge(loss, share);
                 break;
             }
-            loop.end_step(
-                loss, objective.scikit_learn ? static_cast<double>(batch.rows) : 1.0);
+            loop.end_step(loss, share);
             if (options.tol > 0 && norm2 <= options.tol * options.tol) {
                 loop.stop(StopReason::tol);
             }
