@@ -110,7 +110,10 @@ double NetworkRunner<T>::mean_targets_loss(const Batch<T>& batch) const {
     double total = 0;
     for (index_t i = 0; i < batch.rows; ++i) {
         const index_t row = batch.row(i);
-        const double each = targets_loss(plan_, batch.t.data + row * batch.t.stride);
+        const double each =
+            batch.of_targets == nullptr
+                ? targets_loss(plan_, batch.t.data + row * batch.t.stride)
+                : batch.of_targets[row];
         total += batch.weights == nullptr
                      ? each
                      : static_cast<double>(batch.weights[row]) * each;

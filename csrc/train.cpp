@@ -461,6 +461,23 @@ void descend_neuron(const NetworkRunner<T>& runner, T* params, FitLoop& loop) {
     }
 }
 
+// Batch::of_targets of all rows that a fit sees; empty where it is 0, or used but once.
+template <class T>
+Buffer<double> targets_losses(const NetworkPlan& plan, MatrixView<const T> t,
+                              const RowSubset& subset, FitLoop& loop) {
+    if (plan.loss != Loss::poisson || loop.options.epochs < 2) {
+        return {};
+    }
+    constexpr double kLogWork = 16;  // multiply-adds
+    Buffer<double> losses(t.rows);
+    for (index_t i = 0; i < loop.rows; ++i) {
+        const index_t row = subset.rows == nullptr ? i : subset.rows[i];
+        losses.data()[row] = targets_loss(plan, t.data + row * t.stride);
+        loop.poll.charge(kLogWork * static_cast<double>(t.cols));
+    }
+    return losses;
+}
+
 // Scales n gradients to a 2-norm of at most `most`, unless one is not finite.
 template <class T>
 void clip(T* grads, index_t n, double most) {
@@ -544,6 +561,7 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
     const index_t* given = shuffles || ordered ? order.data() : subset.rows;
     Stepper<T> stepper(plan, params, grads.data(), moments, options,
                        objective.scikit_learn);
+    const Buffer<double> of_targets = targets_losses(plan, t, subset, loop);
     const auto heed_hooks = [&] {
         if (loop.hooked) {
             loop.hooked = false;
@@ -584,6 +602,7 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
         for (index_t begin = 0; !loop.stopped && begin < rows; begin += batch_rows) {
             Batch<T> batch = {x, t, nullptr, std::min(batch_rows, rows - begin)};
             batch.weights = extras.weights;
+            batch.of_targets = of_targets.data();
             if (given != nullptr) {
                 batch.order = given + begin;
             } else {
@@ -591,6 +610,9 @@ FitResult fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
                 batch.t.data += begin * t.stride;
                 if (batch.weights != nullptr) {
                     batch.weights += begin;
+                }
+                if (batch.of_targets != nullptr) {
+                    batch.of_targets += begin;
                 }
             }
             batch.known_weight = batch.weight();
