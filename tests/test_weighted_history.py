@@ -124,3 +124,73 @@ def test_a_row_without_weight_may_have_an_infinite_loss(dtype, target):
     x, t = np.array([[8], [0]], dtype), np.array([[0], [0]], dtype)
     (loss,) = net.fit(x, t, lr=0.5, sample_weight=np.array([0, 1], dtype)).loss
     assert loss == pytest.approx(np.log(2), rel=1e-6)
+
+
+# ---- weights far from 1 --------------------------------------------------------------
+
+FAR = {np.dtype(np.float32): (1e-40, 3e38), np.dtype(np.float64): (1e-310, 1e308)}
+
+
+@pytest.mark.parametrize("far", [0, 1], ids=["subnormal", "sum is infinite"])
+@pytest.mark.parametrize("batch_size", [None, 2, 1])
+def test_weights_count_by_their_ratios_however_small_or_large(
+    far, batch_size, dtype, target, rng
+):
+    """The same bits as with weights near 1, a power of two away."""
+    x = rng.normal(size=(5, 3)).astype(dtype)
+    t = rng.integers(0, 2, size=5).astype(dtype)
+    weights = np.array([0.25, 0.5, 0, 0.125, 0.5], dtype)
+    largest = dtype.type(FAR[dtype][far])
+    exponent = int(np.frexp(largest)[1])
+    runs = []
+    for scaled in (weights, np.ldexp(weights, exponent + (0 if far else 1))):
+        net = siglin.Network([3, 4, 1], seed=2, dtype=dtype)
+        history = net.fit(
+            x,
+            t,
+            sample_weight=scaled,
+            optimizer="adam",
+            epochs=5,
+            batch_size=batch_size,
+            l2=0.1,
+        )
+        runs.append((net.params.tobytes(), history.loss))
+    assert runs[0] == runs[1]
+
+
+def test_weights_in_a_list_count_by_their_ratios_too(rng):
+    x, t = rng.normal(size=(3, 2)).astype(np.float32), [0, 1, 1]
+    runs = []
+    for weights in ([1.0, 2.0, 4.0], [2.0**1000, 2.0**1001, 2.0**1002]):
+        net = siglin.Network([2, 1], seed=2, dtype="float32")
+        net.fit(x, t, sample_weight=weights, epochs=3)
+        runs.append(net.params.tobytes())
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("small", ["tiny", "subnormal"])
+def test_a_weight_far_below_the_largest_is_no_division_by_zero(small, dtype, target):
+    """In a batch of its own: a whole step of a normal weight, none of a subnormal one."""
+    info = np.finfo(dtype)
+    weight = info.tiny if small == "tiny" else info.smallest_subnormal
+    net = siglin.Network([1, 1], loss="squared_error", init="zeros", dtype=dtype)
+    history = net.fit(
+        np.ones((2, 1), dtype),
+        np.array([1e6, 0], dtype),
+        lr=0.25,
+        batch_size=1,
+        shuffle=False,
+        sample_weight=np.array([weight, 1], dtype),
+    )
+    assert history.steps == (2 if small == "tiny" else 1)
+    assert np.isfinite(net.params).all()
+    assert (net.params[0] != 0) == (small == "tiny")
+
+
+def test_the_reference_takes_weights_by_their_ratios_too():
+    x, t = np.array([[1.0], [2.0]]), [0, 1]
+    for weights in ([1e308, 1e308], [1e-310, 1e-310]):
+        net, other = reference.Neuron(1), reference.Neuron(1)
+        net.fit(x, t, sample_weight=weights)
+        other.fit(x, t)
+        np.testing.assert_allclose(net.params, other.params, rtol=1e-15)
