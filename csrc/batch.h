@@ -26,12 +26,16 @@ struct Batch {
     double dropout = 0;
     std::uint64_t seed = 0;
     index_t first = 0;  // the number of this block's first row in its batch
+    // What the targets of each row add to its loss whatever the outputs are, in the
+    // order of x (targets_loss); null: found anew.
+    const double* of_targets = nullptr;
+    double known_weight = 0;  // weight(), or 0: to be summed
 
     bool is_plain() const { return weights == nullptr && !clips && dropout == 0; }
     // The sum of the weights.
     double weight() const {
-        if (weights == nullptr) {
-            return static_cast<double>(rows);
+        if (weights == nullptr || known_weight > 0) {
+            return weights == nullptr ? static_cast<double>(rows) : known_weight;
         }
         double total = 0;
         for (index_t i = 0; i < rows; ++i) {

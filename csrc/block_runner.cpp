@@ -95,6 +95,7 @@ Batch<T> BlockRunner<T>::take_block(const BlockArrays<T>& to, const Batch<T>& ba
     block.order = nullptr;
     block.rows = rows;
     block.first = begin;
+    block.known_weight = 0;
     block.x.rows = rows;
     block.t.rows = rows;
     if (batch.order == nullptr) {

@@ -142,7 +142,8 @@ struct StepAndForwardArgs {
 // want_gradient, else nothing of use. z, t and derivative are contiguous (rows, cols).
 // z comes in as the logits for bce and cross_entropy, as the logarithm of the outputs
 // for poisson, as the outputs for squared_error;
-// derivative is activation'(z) for squared_error, null where it is 1.
+// derivative is activation'(z) for squared_error, null where it is 1. Of poisson the
+// loss lacks t log(t), which is the same at every step.
 template <class T>
 struct LossArgs {
     Loss loss;

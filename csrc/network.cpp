@@ -1,6 +1,7 @@
 #include "network.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "dispatch.h"
 #include "parallel.h"
@@ -92,8 +93,47 @@ typename NetworkRunner<T>::Path NetworkRunner<T>::path_of(const T* grads,
 }
 
 template <class T>
+double targets_loss(const NetworkPlan& plan, const T* t) {
+    double total = 0;
+    if (plan.loss == Loss::poisson) {
+        for (index_t j = 0; j < plan.n_out(); ++j) {
+            const auto value = static_cast<double>(t[j]);
+            total += value == 0 ? 0 : value * std::log(value);
+        }
+    }
+    return total;
+}
+
+template <class T>
+double NetworkRunner<T>::mean_targets_loss(const Batch<T>& batch) const {
+    const double weight = batch.weight();
+    double total = 0;
+    for (index_t i = 0; i < batch.rows; ++i) {
+        const index_t row = batch.row(i);
+        const double each =
+            batch.of_targets == nullptr
+                ? targets_loss(plan_, batch.t.data + row * batch.t.stride)
+                : batch.of_targets[row];
+        total += batch.weights == nullptr
+                     ? each
+                     : static_cast<double>(batch.weights[row]) * each;
+    }
+    return weight == 0 ? 0 : total / weight;
+}
+
+template <class T>
 double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
                               const Progress& progress, Descent<T>* descent) {
+    const double of_outputs = loss_of_outputs(params, grads, batch, progress, descent);
+    return plan_.loss == Loss::poisson ? of_outputs + mean_targets_loss(batch)
+                                       : of_outputs;
+}
+
+template <class T>
+double NetworkRunner<T>::loss_of_outputs(const T* params, T* grads,
+                                         const Batch<T>& batch,
+                                         const Progress& progress,
+                                         Descent<T>* descent) {
     const Path path = path_of(grads, batch);
     if (path != Path::blocks && descent != nullptr) {
         settle(descent->params);  // old after a batch of so many rows that it descends
@@ -209,6 +249,9 @@ double NetworkRunner<T>::sum_of_blocks(index_t rows, index_t block, T* grads,
     }
     return total;
 }
+
+template double targets_loss<float>(const NetworkPlan&, const float*);
+template double targets_loss<double>(const NetworkPlan&, const double*);
 
 template class NetworkRunner<float>;
 template class NetworkRunner<double>;

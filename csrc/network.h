@@ -50,6 +50,9 @@ class NetworkRunner {
     // How a batch's loss is found; all but `blocks` read params for the weights.
     enum class Path : int { row, neuron_by_columns, neuron_by_rows, narrow, blocks };
     Path path_of(const T* grads, const Batch<T>& batch) const;
+    double loss_of_outputs(const T* params, T* grads, const Batch<T>& batch,
+                           const Progress& progress, Descent<T>* descent);
+    double mean_targets_loss(const Batch<T>& batch) const;
     double row_loss(const T* params, T* grads, const Batch<T>& batch) const;
     double blocks_loss(const T* params, T* grads, const Batch<T>& batch,
                        const Progress& progress, Descent<T>* descent);
@@ -69,6 +72,11 @@ class NetworkRunner {
     Buffer<T> slot_grads_;
     std::vector<double> slot_losses_;
 };
+
+// What a row's targets add to its loss whatever the outputs are: of poisson the sum of
+// t log(t), else 0.
+template <class T>
+double targets_loss(const NetworkPlan& plan, const T* t);
 
 extern template class NetworkRunner<float>;
 extern template class NetworkRunner<double>;

@@ -5,6 +5,7 @@
 #include "buffer.h"
 #include "dispatch.h"
 #include "float_environment.h"
+#include "network.h"
 
 namespace siglin {
 
@@ -91,10 +92,13 @@ double output_loss(const NetworkPlan& plan, MatrixView<const T> z,
         derivative = Buffer<T>(n);
         kernels.activate(f, dz, dz, derivative.data(), n);
     }
-    return kernels.loss_gradient({plan.loss, dz, derivative.data(), t_rows.data(),
-                                  z.rows, z.cols, T(1) / static_cast<T>(z.rows),
-                                  true}) /
-           static_cast<double>(z.rows);
+    double total =
+        kernels.loss_gradient({plan.loss, dz, derivative.data(), t_rows.data(), z.rows,
+                               z.cols, T(1) / static_cast<T>(z.rows), true});
+    for (index_t i = 0; i < z.rows; ++i) {
+        total += targets_loss(plan, t_rows.data() + i * z.cols);
+    }
+    return total / static_cast<double>(z.rows);
 }
 
 template <class T>

@@ -237,13 +237,13 @@ class FitLoop {
         return every > 0 ? std::min(most, every - result.steps % every) : most;
     }
 
-    void diverge(double loss) {
-        total_ += loss;
-        weight_ += 1;
+    // weight: of the loss in the epoch's mean, 1 for a full batch of plain rows.
+    void diverge(double loss, double weight = 1) {
+        total_ += weight * loss;
+        weight_ += weight;
         stop(StopReason::diverged);
     }
 
-    // weight: of the loss in the epoch's mean.
     void end_step(double loss, double weight = 1) {
         total_ += weight * loss;
         weight_ += weight;
@@ -255,7 +255,7 @@ class FitLoop {
     }
 
     void end_epoch() {
-        result.loss.push_back(total_ / weight_);
+        result.loss.push_back(weight_ == 0 ? 0 : total_ / weight_);
         total_ = 0;
         weight_ = 0;
         ++result.epochs;
@@ -488,6 +488,23 @@ void descend_neuron(const NetworkRunner<T>& runner, T* params, FitLoop& loop) {
     }
 }
 
+// Batch::of_targets of all rows that a fit sees; empty where it is 0, or used but once.
+template <class T>
+Buffer<double> targets_losses(const NetworkPlan& plan, MatrixView<const T> t,
+                              const RowSubset& subset, FitLoop& loop) {
+    if (plan.loss != Loss::poisson || loop.options.epochs < 2) {
+        return {};
+    }
+    constexpr double kLogWork = 16;  // multiply-adds
+    Buffer<double> losses(t.rows);
+    for (index_t i = 0; i < loop.rows; ++i) {
+        const index_t row = subset.rows == nullptr ? i : subset.rows[i];
+        losses.data()[row] = targets_loss(plan, t.data + row * t.stride);
+        loop.poll.charge(kLogWork * static_cast<double>(t.cols));
+    }
+    return losses;
+}
+
 // Scales n gradients to a 2-norm of at most `most`, unless one is not finite.
 template <class T>
 void clip(T* grads, index_t n, double most) {
@@ -573,6 +590,7 @@ void fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
     const index_t* given = shuffles || ordered ? order.data() : subset.rows;
     Stepper<T> stepper(plan, params, grads.data(), moments, options,
                        objective.scikit_learn);
+    const Buffer<double> of_targets = targets_losses(plan, t, subset, loop);
     const auto heed_hooks = [&] {
         if (loop.hooked) {
             loop.hooked = false;
@@ -614,10 +632,7 @@ void fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
         for (index_t begin = 0; !loop.stopped && begin < rows; begin += batch_rows) {
             Batch<T> batch = {x, t, nullptr, std::min(batch_rows, rows - begin)};
             batch.weights = extras.weights;
-            if (extras.dropout > 0) {
-                batch.dropout = extras.dropout;
-                batch.seed = Generator(generator).next();
-            }
+            batch.of_targets = of_targets.data();
             if (given != nullptr) {
                 batch.order = given + begin;
             } else {
@@ -626,6 +641,25 @@ void fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
                 if (batch.weights != nullptr) {
                     batch.weights += begin;
                 }
+                if (batch.of_targets != nullptr) {
+                    batch.of_targets += begin;
+                }
+            }
+            batch.known_weight = batch.weight();
+            if (batch.known_weight == 0 && !objective.scikit_learn) {
+                loop.poll.charge(static_cast<double>(batch.rows));
+                continue;  // nothing is to be learnt from it: no step
+            }
+            // Its loss in the epoch's mean counts as its rows do. Equal batches of
+            // plain rows have 1, and the bits of a plain mean; so has the only one.
+            const double share =
+                objective.scikit_learn ? static_cast<double>(batch.rows)
+                : batch_rows == rows
+                    ? 1.0
+                    : batch.known_weight / static_cast<double>(batch_rows);
+            if (extras.dropout > 0) {
+                batch.dropout = extras.dropout;
+                batch.seed = Generator(generator).next();
             }
             // Not the first: it allocates nearly all that the later ones use, and a
             // step that runs out of memory should not have begun to change the
@@ -658,11 +692,10 @@ void fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
                 norm2 = stepper.step(progress);
             }
             if (std::isnan(norm2)) {
-                loop.diverge(loss);
+                loop.diverge(loss, share);
                 break;
             }
-            loop.end_step(
-                loss, objective.scikit_learn ? static_cast<double>(batch.rows) : 1.0);
+            loop.end_step(loss, share);
             if (options.tol > 0 && norm2 <= options.tol * options.tol) {
                 loop.stop(StopReason::tol);
             }

@@ -64,8 +64,8 @@ struct FitHooks {
 };
 
 struct FitResult {
-    std::vector<double>
-        loss;  // per epoch: the mean over its batches before each update
+    // Per epoch: the mean over its rows, by weight, of the losses before each update.
+    std::vector<double> loss;
     index_t epochs = 0;
     index_t steps = 0;
     double seconds = 0;

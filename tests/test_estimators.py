@@ -1005,6 +1005,29 @@ def test_perceptron_finds_a_plane():
     assert PerceptronClassifier().fit(x, y).coef_.shape == (3, 4)
 
 
+# ---- numbers that a dtype does not hold ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epsilon", 1e-46), ("beta_1", 1 - 1e-12), ("beta_2", 1 - 1e-12)],
+)
+def test_a_setting_that_float32_rounds_out_of_range_is_named(name, value):
+    x, y = np.arange(6, dtype=np.float32).reshape(3, 2), np.arange(3.0)
+    model = MLPRegressor(hidden_layer_sizes=2, max_iter=2, **{name: value})
+    with pytest.raises(ValueError, match=f"{name}={value!r} is .* float32"):
+        model.fit(x, y)
+    assert model.fit(x.astype(float), y).n_iter_ == 2
+
+
+@pytest.mark.parametrize("weight", [1e-320, 1e308])
+def test_weights_whose_sum_is_out_of_range_are_named(weight):
+    x, y = np.arange(6.0).reshape(3, 2), np.arange(3.0)
+    model = MLPRegressor(hidden_layer_sizes=2, max_iter=2)
+    with pytest.raises(ValueError, match="sample_weight sums to"):
+        model.fit(x, y, sample_weight=np.full(3, weight))
+
+
 # ---- the extra -----------------------------------------------------------------------
 
 

@@ -87,10 +87,14 @@ def test_output_gradient_is_the_complex_step(
 
 
 @pytest.mark.parametrize("output", ["sigmoid", "softmax"])
-def test_cross_entropy_dz_is_a_minus_t_to_the_bit(output: str, dtype: Any) -> None:
+def test_cross_entropy_dz_is_a_minus_t(output: str, dtype: Any) -> None:
+    """Up to the digits that a, rounded near 1, has lost."""
     loss = "bce" if output == "sigmoid" else "cross_entropy"
     z = np.array([[3.0, -20.0, 0.5]], dtype)
     t = np.array([[1.0, 0.0, 0.0]], dtype)
-    assert_same_bits(
-        losses.output_gradient(loss, output, z, t)[1], activate(output, z) - t
+    np.testing.assert_allclose(
+        losses.output_gradient(loss, output, z, t)[1],
+        activate(output, z) - t,
+        rtol=0,
+        atol=2 * float(np.finfo(dtype).eps),  # 4 ulp of a (test_reference.py)
     )

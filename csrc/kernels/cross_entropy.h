@@ -9,33 +9,96 @@ namespace siglin::SIGLIN_TARGET {
 namespace {
 
 template <class T>
-SIGLIN_INLINE T highest(const T* z, index_t n) {
+inline constexpr T kInfinity = static_cast<T>(__builtin_inf());
+
+// Where one logit of a row is infinite and the others are numbers, softmax is that of
+// its limit: the infinite logit becomes 0 and the others -infinity. The softmax of any
+// other row with an infinite logit is NaN, as it comes.
+template <class T>
+SIGLIN_NOT_INLINE T settle_infinite(T* z, index_t n) {
+    index_t infinite = 0;
+    index_t numbers = 0;
+    for (index_t i = 0; i < n; ++i) {
+        infinite += z[i] == kInfinity<T> ? 1 : 0;
+        numbers += z[i] == z[i] ? 1 : 0;
+    }
+    if (infinite > 1 || numbers < n) {
+        return kInfinity<T>;
+    }
+    for (index_t i = 0; i < n; ++i) {
+        z[i] = z[i] == kInfinity<T> ? T(0) : -kInfinity<T>;
+    }
+    return T(0);
+}
+
+// The highest logit of a row, whose infinite ones are settled.
+template <class T>
+SIGLIN_INLINE T highest(T* z, index_t n) {
     T max = z[0];
     for (index_t i = 1; i < n; ++i) {
         max = z[i] > max ? z[i] : max;
     }
-    return max;
+    return max == kInfinity<T> ? settle_infinite(z, n) : max;
 }
 
-// z = exp(z - max) / sum; returns log(sum).
+// A row's softmax is e / total, where e = exp(z - max) is 1 for the highest logit.
+// Where nearly all of the total is that 1, softmax is 1 in floating point, and
+// log(total) and softmax - t would be 0 where t is 1: they keep their digits if they
+// are computed from the rest of the total, the sum of the other e, as log(1 + rest) and
+// 1 - rest / total.
 template <class T>
-SIGLIN_INLINE double softmax_row(T* z, index_t n, T max) {
+struct SoftmaxRest {
+    Vec<T> rest;  // total - 1
+    Vec<T> sure;  // the e, 1, of a class with most of the total; where there is none, 2
+};
+
+// below_one: the sum of the e below 1. With a second 1, total - 1 has all its digits.
+template <class T>
+SIGLIN_INLINE SoftmaxRest<T> softmax_rest(Vec<T> below_one, Vec<T> total) {
+    const Vec<T> one = broadcast(T(1));
+    const Vec<T> difference = total - one;
+    const auto unsure = difference > broadcast(T(0.5));
+    return {select<T>(unsure, difference, below_one),
+            select<T>(unsure, broadcast(T(2)), one)};
+}
+
+// mass softmax - t. factor: mass / total.
+template <class T>
+SIGLIN_INLINE Vec<T> softmax_gradient(Vec<T> e, Vec<T> t, Vec<T> mass, Vec<T> factor,
+                                      const SoftmaxRest<T>& row) {
+    const auto sure = e == row.sure;
+    const Vec<T> zero = {};
+    return fma(select<T>(sure, -row.rest, e), factor, select<T>(sure, mass, zero) - t);
+}
+
+// z = exp(z - max), visit(e, lanes) for each vector of them; returns their sum.
+template <class T, class Visit>
+SIGLIN_INLINE T exponentials(T* z, index_t n, T max, Visit visit) {
     Vec<T> total = {};
-    for_each_block<T>(n, [&](index_t i, auto lanes) {
-        const Vec<T> e = exp_negative<T>(broadcast(max) - load(z + i, lanes));
-        total += keep<T>(e, lanes);
+    for_each_block<T>(n, [&](index_t i, auto lanes) SIGLIN_LAMBDA_INLINE {
+        const Vec<T> e =
+            keep<T>(exp_negative<T>(broadcast(max) - load(z + i, lanes)), lanes);
+        total += e;
+        visit(e);
         store(z + i, e, lanes);
     });
-    const T denominator = sum<T>(total);
+    return sum<T>(total);
+}
+
+// z = exp(z - max) / sum.
+template <class T>
+SIGLIN_INLINE void softmax_row(T* z, index_t n, T max) {
+    const T total = exponentials(z, n, max, [](Vec<T>) SIGLIN_LAMBDA_INLINE {});
     for_each_block<T>(n, [&](index_t i, auto lanes) {
-        store(z + i, load(z + i, lanes) / broadcast(denominator), lanes);
+        store(z + i, load(z + i, lanes) / broadcast(total), lanes);
     });
-    return __builtin_log(static_cast<double>(denominator));
 }
 
 // -t log softmax(z); dz = scale * (softmax(z) sum(t) - t).
 template <class T>
 SIGLIN_INLINE double cross_entropy_row(T* z, const T* t, index_t n, T scale) {
+    const Vec<T> zero = {};
+    const Vec<T> one = broadcast(T(1));
     const T max = highest(z, n);
     double below_max = 0;
     double mass = 0;
@@ -46,12 +109,20 @@ SIGLIN_INLINE double cross_entropy_row(T* z, const T* t, index_t n, T scale) {
             below_max += share * (static_cast<double>(max) - static_cast<double>(z[i]));
         }
     }
-    const double log_sum = softmax_row<T>(z, n, max);
-    for_each_block<T>(n, [&](index_t i, auto lanes) {
-        const Vec<T> p = load(z + i, lanes) * broadcast(static_cast<T>(mass));
-        store(z + i, broadcast(scale) * (p - load(t + i, lanes)), lanes);
+    Vec<T> below_one = zero;
+    const T total = exponentials(z, n, max, [&](Vec<T> e) SIGLIN_LAMBDA_INLINE {
+        below_one += select<T>(e == one, zero, e);
     });
-    return mass * log_sum + below_max;
+    const SoftmaxRest<T> row =
+        softmax_rest<T>(broadcast(sum<T>(below_one)), broadcast(total));
+    const Vec<T> share = broadcast(static_cast<T>(mass));
+    const Vec<T> factor = share / broadcast(total);
+    for_each_block<T>(n, [&](index_t i, auto lanes) SIGLIN_LAMBDA_INLINE {
+        const Vec<T> dz = softmax_gradient<T>(load(z + i, lanes), load(t + i, lanes),
+                                              share, factor, row);
+        store(z + i, broadcast(scale) * dz, lanes);
+    });
+    return mass * __builtin_log1p(static_cast<double>(row.rest[0])) + below_max;
 }
 
 // Of more classes a row fills the lanes by itself.
@@ -103,6 +174,24 @@ SIGLIN_INLINE void lanes_to_rows(const Vec<T>* from, index_t rows, index_t cols,
     }
 }
 
+// settle_infinite of a row to a lane; max: their highest logits.
+template <class T>
+SIGLIN_NOT_INLINE void settle_infinite_lanes(Vec<T>* z, index_t cols, Vec<T>* max) {
+    const Vec<T> zero = {};
+    const Vec<T> one = broadcast(T(1));
+    const Vec<T> infinity = broadcast(kInfinity<T>);
+    Vec<T> infinite = zero;
+    for (index_t c = 0; c < cols; ++c) {
+        infinite +=
+            select<T>(z[c] == infinity, one, select<T>(z[c] == z[c], zero, z[c]));
+    }
+    const auto settled = infinite == one;
+    for (index_t c = 0; c < cols; ++c) {
+        z[c] = select<T>(settled, select<T>(z[c] == infinity, zero, -infinity), z[c]);
+    }
+    *max = select<T>(settled, zero, *max);
+}
+
 // cross_entropy_row of at most kLanes rows of at most kMostClassesByLanes classes,
 // whose losses are in the lanes of the result. scale: of each row.
 template <class T>
@@ -117,7 +206,13 @@ SIGLIN_INLINE Vec<T> cross_entropy_lanes(T* z, const T* t, index_t rows, index_t
     for (index_t c = 1; c < cols; ++c) {
         max = larger<T>(of_z[c], max);
     }
+    const Vec<T> infinity = broadcast(kInfinity<T>);
+    if (any_negative(select<T>(max == infinity, -infinity, zero))) {
+        settle_infinite_lanes<T>(of_z, cols, &max);
+    }
+    const Vec<T> one = broadcast(T(1));
     Vec<T> below_max = zero;
+    Vec<T> below_one = zero;
     Vec<T> mass = zero;
     Vec<T> total = zero;
     for (index_t c = 0; c < cols; ++c) {
@@ -126,15 +221,18 @@ SIGLIN_INLINE Vec<T> cross_entropy_lanes(T* z, const T* t, index_t rows, index_t
         mass += share;
         // 0 times -inf is no loss
         below_max += select<T>(share == zero, zero, share * below);
-        of_z[c] = exp_negative<T>(below);
-        total += of_z[c];
+        const Vec<T> e = exp_negative<T>(below);
+        of_z[c] = e;
+        total += e;
+        below_one += select<T>(e == one, zero, e);
     }
     const Vec<T> factor = mass / total;
+    const SoftmaxRest<T> row = softmax_rest<T>(below_one, total);
     for (index_t c = 0; c < cols; ++c) {
-        of_z[c] = scale * fma(of_z[c], factor, -of_t[c]);
+        of_z[c] = scale * softmax_gradient<T>(of_z[c], of_t[c], mass, factor, row);
     }
     lanes_to_rows(of_z, rows, cols, z);
-    return fma(mass, log_from_one<T>(total), below_max);
+    return fma(mass, log1p_from_zero<T>(row.rest), below_max);
 }
 
 // visit(row, loss) for each row, in order. scale_of(row, lanes): the scales of the rows

@@ -292,9 +292,9 @@ class Descent {
         if (args_.loss == Loss::bce) {
             pre_activations(last_, x, [&](int v, Vec<T> z) SIGLIN_LAMBDA_INLINE {
                 lanes_at(v, [&](auto lanes) SIGLIN_LAMBDA_INLINE {
-                    const Vec<T> value =
-                        quick_sigmoid_parts<T>(z, load(d.existing + v * L)).value;
-                    store(d.dz + v * L, value - load(t + v * L, lanes));
+                    store(d.dz + v * L,
+                          quick_sigmoid_minus<T>(z, load(t + v * L, lanes),
+                                                 load(d.existing + v * L)));
                     store(kept + v * L, z, lanes);
                 });
             });

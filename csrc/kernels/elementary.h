@@ -17,6 +17,7 @@ template <>
 struct ExpConstants<float> {
     static constexpr float kLimit = 104.5F;  // exp(-104.5) < 2^-150, half the smallest
     static constexpr float kNormalLimit = 87.0F;  // exp(-87) is normal
+    static constexpr float kZeroLimit = 88.0F;    // exp(-88) < 2^-126
     static constexpr float kLog2E = 0x1.715476p+0F;
     static constexpr float kLn2High = 0x1.62e4p-1F;  // 15 bits: n * kLn2High is exact
     static constexpr float kLn2Low = 0x1.7f7d1cp-20F;
@@ -38,6 +39,7 @@ template <>
 struct ExpConstants<double> {
     static constexpr double kLimit = 746.0;  // exp(-746) < 2^-1075
     static constexpr double kNormalLimit = 708.0;
+    static constexpr double kZeroLimit = 709.0;
     static constexpr double kLog2E = 0x1.71547652b82fep+0;
     static constexpr double kLn2High = 0x1.62e42fefa38p-1;  // 42 bits
     static constexpr double kLn2Low = 0x1.ef35793c7673p-45;
@@ -133,13 +135,26 @@ struct ReducedArgument {
     Vec<T> scale2;
 };
 
-// Without kKeepSubnormals y is taken as at most kNormalLimit and scale2 is 1: for
-// gradients, where exp(-87) and what is smaller come to the same.
-template <class T, bool kKeepSubnormals>
+// What becomes of an exp(-y) that is not normal: it is rounded once (keep); it is 0, at
+// y = kZeroLimit and from there on (flush: 2^-n is then a factor of 0); or y is taken
+// as at most kNormalLimit (limit), for derivatives, where exp(-87) and what is smaller
+// come to the same.
+enum class Tail { keep, flush, limit };
+
+template <class T>
+SIGLIN_INLINE constexpr T tail_limit(Tail tail) {
+    using C = ExpConstants<T>;
+    return tail == Tail::keep    ? C::kLimit
+           : tail == Tail::flush ? C::kZeroLimit
+                                 : C::kNormalLimit;
+}
+
+// scale2 is 1 but with Tail::keep.
+template <class T, Tail kTail>
 SIGLIN_INLINE ReducedArgument<T> reduced_argument(Vec<T> y) {
     using C = ExpConstants<T>;
-    y = smaller(broadcast(kKeepSubnormals ? C::kLimit : C::kNormalLimit),
-                y);  // NaN stays
+    constexpr bool kKeepSubnormals = kTail == Tail::keep;
+    y = smaller(broadcast(tail_limit<T>(kTail)), y);  // NaN stays
     const Vec<T> rounded = fma(y, broadcast(C::kLog2E), broadcast(C::kRound));
     const Vec<T> n = rounded - broadcast(C::kRound);
     const Vec<T> r_high = fma(n, broadcast(-C::kLn2High), y);
@@ -174,9 +189,9 @@ struct ReducedExp {
     Vec<T> scale2;
 };
 
-template <class T, bool kKeepSubnormals = true>
+template <class T>
 SIGLIN_INLINE ReducedExp<T> reduced_exp(Vec<T> y) {
-    const ReducedArgument<T> e = reduced_argument<T, kKeepSubnormals>(y);
+    const ReducedArgument<T> e = reduced_argument<T, Tail::keep>(y);
     return {e.r, exp_tail<T>(e.r, e.r_low), e.scale1, e.scale2};
 }
 
@@ -199,8 +214,9 @@ struct SigmoidParts {
     Vec<T> scale2;
 
     SIGLIN_INLINE Vec<T> value(Vec<T> z) const {
-        return select<T>(z < broadcast(T(0)), (lower * scale1) * scale2, upper);
+        return select<T>(z < broadcast(T(0)), scaled_lower(), upper);
     }
+    SIGLIN_INLINE Vec<T> scaled_lower() const { return (lower * scale1) * scale2; }
     // sigma(z) sigma(-z): keeps its digits where sigma(z) is 1.
     SIGLIN_INLINE Vec<T> derivative() const {
         return ((lower * upper) * scale1) * scale2;
@@ -234,26 +250,35 @@ SIGLIN_INLINE SigmoidParts<T> sigmoid_parts(Vec<T> z) {
     return sigmoid_parts<T>(reduced_exp<T>(magnitude<T>(z)));
 }
 
-// sigma(z) and sigma(-z) for training, where a step waits for them: half the latency of
-// sigmoid_parts, for an error of up to 4 ulp of the value (test_descent.py; the most
-// found in 11 million is 3.6) and 5 of the rest (4.6). |z| is taken as at most
-// kNormalLimit, or must be where the caller says so; NaN -> NaN. numerator: 1, or 0
-// where both shall be 0.
+// exp(-z) for training, where a step waits for it: scale + scale r (c[1] + c[2] r +
+// ...), where the low part of n ln 2 is a factor of the scale. What waits for r is a
+// tree of multiply-adds; 1 + scale and the powers of r times the scale are ready before
+// it. |z| is taken as at most kZeroLimit, where exp(-z) is 0 or still finite, or must
+// be where the caller says so; NaN -> NaN.
 template <class T>
-struct QuickSigmoid {
-    Vec<T> value;
-    Vec<T> rest;  // 1 - value, which keeps its digits
+struct QuickExp {
+    Vec<T> scale;
+    Vec<T> near;
+    Vec<T> far;
+    Vec<T> near_factor;
+    Vec<T> far_factor;
+
+    // start + factor (exp(-z) - scale), as late for any start and factor that are known
+    // beforehand.
+    SIGLIN_INLINE Vec<T> plus(Vec<T> start) const {
+        return fma(far, far_factor, fma(near, near_factor, start));
+    }
+    SIGLIN_INLINE Vec<T> plus(Vec<T> start, Vec<T> factor) const {
+        return fma(far, factor * far_factor, fma(near, factor * near_factor, start));
+    }
 };
 
-// exp(-z) = scale + scale r (c[1] + c[2] r + ...), where the low part of n ln 2 is a
-// factor of the scale: what waits for r is a tree of multiply-adds, 1 + scale and the
-// powers of r times the scale are ready before it.
-template <class T, bool kLimited = false>
-SIGLIN_INLINE QuickSigmoid<T> quick_sigmoid_parts(Vec<T> z, Vec<T> numerator) {
+template <class T, bool kLimited>
+SIGLIN_INLINE QuickExp<T> quick_exp(Vec<T> z) {
     using C = ExpConstants<T>;
     if constexpr (!kLimited) {
-        z = smaller(broadcast(C::kNormalLimit), z);
-        z = larger<T>(broadcast(-C::kNormalLimit), z);
+        z = smaller(broadcast(C::kZeroLimit), z);
+        z = larger<T>(broadcast(-C::kZeroLimit), z);
     }
     const Vec<T> rounded = fma(z, broadcast(C::kLog2E), broadcast(C::kRound));
     const Vec<T> n = rounded - broadcast(C::kRound);
@@ -268,11 +293,34 @@ SIGLIN_INLINE QuickSigmoid<T> quick_sigmoid_parts(Vec<T> z, Vec<T> numerator) {
     const Vec<T> near_factor = r * scale;
     const Vec<T> square = r * r;
     const Vec<T> far_factor = (square * square) * near_factor;
-    const Vec<T> one = broadcast(T(1));
-    const Vec<T> value =
-        numerator / fma(far, far_factor, fma(near, near_factor, one + scale));
-    const Vec<T> exp = fma(far, far_factor, fma(near, near_factor, scale));
-    return {value, exp * value};
+    return {scale, near, far, near_factor, far_factor};
+}
+
+// sigma(z) and sigma(-z) from a QuickExp: half the latency of sigmoid_parts, for an
+// error of up to 4 ulp of the value (test_descent.py; the most found in 11 million is
+// 3.6) and 5 of the rest (4.6). numerator: 1, or 0 where both shall be 0.
+template <class T>
+struct QuickSigmoid {
+    Vec<T> value;
+    Vec<T> rest;  // 1 - value, which keeps its digits
+};
+
+template <class T, bool kLimited = false>
+SIGLIN_INLINE QuickSigmoid<T> quick_sigmoid_parts(Vec<T> z, Vec<T> numerator) {
+    const QuickExp<T> e = quick_exp<T, kLimited>(z);
+    const Vec<T> value = numerator / e.plus(broadcast(T(1)) + e.scale);
+    return {value, e.plus(e.scale) * value};
+}
+
+// sigma(z) - t as ((1 - t) - t exp(-z)) / (1 + exp(-z)), whose numerator has all digits
+// of sigma(-z) where t is 1, and is there when the denominator is: no later than the
+// sigmoid, and nothing waits for a difference. numerator: 1, or 0 where t is 0 and so
+// shall be the result.
+template <class T, bool kLimited = false>
+SIGLIN_INLINE Vec<T> quick_sigmoid_minus(Vec<T> z, Vec<T> t, Vec<T> numerator) {
+    const QuickExp<T> e = quick_exp<T, kLimited>(z);
+    const Vec<T> difference = e.plus(fma(-t, e.scale, numerator - t), -t);
+    return difference / e.plus(broadcast(T(1)) + e.scale);
 }
 
 template <class T>
@@ -347,7 +395,8 @@ struct TanhSteps {
     // exp(-2 |z|) = scale * exp(-(a + b))
     SIGLIN_INLINE void first(Vec<T> z) {
         const ReducedArgument<T> e =
-            reduced_argument<T, kKeepSubnormals>(broadcast(T(2)) * magnitude<T>(z));
+            reduced_argument<T, kKeepSubnormals ? Tail::keep : Tail::limit>(
+                broadcast(T(2)) * magnitude<T>(z));
         a = e.r;
         b = e.r_low;
         scale = kKeepSubnormals ? e.scale1 * e.scale2 : e.scale1;

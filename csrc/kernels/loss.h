@@ -33,27 +33,53 @@ SIGLIN_INLINE double parts_row(T* z, const T* t, index_t n, bool want_gradient,
     return static_cast<double>(sum<T>(total));
 }
 
-// max(z, 0) - t z + log(1 + exp(-|z|)), which is -t log(a) - (1 - t) log(1 - a)
-// computed from the logit. exp: exp(-|z|).
+// The bce loss -t log(a) - (1 - t) log(1 - a) and its gradient a - t keep their digits
+// for every logit, since both come from what is left where z goes to infinity: with far
+// = t less the a of that limit, 1 or 0 by the sign of z,
+//
+//     loss = log(1 + exp(-|z|)) - far z,    a - t = sigma(-|z|) - far where z < 0,
+//                                                 = -sigma(-|z|) - far elsewhere.
+//
+// Where t is 1 and z is large, a is 1 in floating point and a - t would be 0.
+template <class T>
+SIGLIN_INLINE Vec<T> bce_far(Vec<T> z, Vec<T> t) {
+    const Vec<T> zero = {};
+    return t - select<T>(bits<T>(z) < 0, zero, broadcast(T(1)));
+}
+
+// far z, which is never positive. 0 times an infinite z is 0.
+template <class T>
+SIGLIN_INLINE Vec<T> bce_far_loss(Vec<T> z, Vec<T> far) {
+    const Vec<T> zero = {};
+    return smaller(far * z, zero);
+}
+
+// a - t. lower: sigma(-|z|).
+template <class T>
+SIGLIN_INLINE Vec<T> bce_gradient(Vec<T> z, Vec<T> far, Vec<T> lower) {
+    return from_bits<T>(bits<T>(lower) | (~bits<T>(z) & kSignBit<T>)) - far;
+}
+
+// exp: exp(-|z|).
 template <class T>
 SIGLIN_INLINE Vec<T> bce_loss(Vec<T> z, Vec<T> t, Vec<T> exp) {
-    const Vec<T> zero = {};
-    const Vec<T> ramp = select<T>(z > zero, z, zero);
-    return fma(-t, z, ramp) + log1p_unit<T>(exp);
+    return log1p_unit<T>(exp) - bce_far_loss<T>(z, bce_far<T>(z, t));
 }
 
 // dz = scale * (a - t).
 template <class T>
-SIGLIN_INLINE LossParts<T> bce_parts(Vec<T> z, Vec<T> t, T scale) {
+SIGLIN_INLINE LossParts<T> bce_parts(Vec<T> z, Vec<T> t, Vec<T> scale) {
     const SigmoidParts<T> parts = sigmoid_parts<T>(z);
-    return {bce_loss<T>(z, t, parts.exp), broadcast(scale) * (parts.value(z) - t)};
+    const Vec<T> far = bce_far<T>(z, t);
+    return {log1p_unit<T>(parts.exp) - bce_far_loss<T>(z, far),
+            scale * bce_gradient<T>(z, far, parts.scaled_lower())};
 }
 
 template <class T>
 SIGLIN_INLINE double bce_row(T* z, const T* t, index_t n, T scale, bool want_gradient) {
     return parts_row<T>(z, t, n, want_gradient,
                         [scale](Vec<T> zi, Vec<T> ti) SIGLIN_LAMBDA_INLINE {
-                            return bce_parts<T>(zi, ti, scale);
+                            return bce_parts<T>(zi, ti, broadcast(scale));
                         });
 }
 
@@ -84,34 +110,25 @@ SIGLIN_INLINE Vec<T> exp_any(Vec<T> z) {
     return select<T>(z > zero, broadcast(T(1)) / e, e);
 }
 
-// The part of half the Poisson deviance that depends on z, exp(z) - t z, with the -t
-// that goes with it; dz = scale * (exp(z) - t).
+// Half the Poisson deviance t log(t / a) - t + a with a = exp(z), but for t log(t); dz
+// = scale * (exp(z) - t). In t z, z is at most kLimit, where exp(z) is infinite:
+// infinity less infinity would be NaN. 0 times an infinite z is 0.
 template <class T>
-SIGLIN_INLINE LossParts<T> poisson_parts(Vec<T> z, Vec<T> t, T scale) {
+SIGLIN_INLINE LossParts<T> poisson_parts(Vec<T> z, Vec<T> t, Vec<T> scale) {
+    const Vec<T> zero = {};
     const Vec<T> a = exp_any<T>(z);
-    return {(a - t) - t * z, broadcast(scale) * (a - t)};
+    const Vec<T> finite = smaller(broadcast(ExpConstants<T>::kLimit), z);
+    const Vec<T> product = select<T>(t == zero, zero, t * finite);
+    return {(a - t) - product, scale * (a - t)};
 }
 
-// t log(t), and 0 for 0.
-template <class T>
-double t_log_t(T t) {
-    const auto value = static_cast<double>(t);
-    return value == 0 ? 0.0 : value * __builtin_log(value);
-}
-
-// t log(t / a) - t + a with a = exp(z).
 template <class T>
 SIGLIN_INLINE double poisson_row(T* z, const T* t, index_t n, T scale,
                                  bool want_gradient) {
-    const double of_outputs = parts_row<T>(
-        z, t, n, want_gradient, [scale](Vec<T> zi, Vec<T> ti) SIGLIN_LAMBDA_INLINE {
-            return poisson_parts<T>(zi, ti, scale);
-        });
-    double of_targets = 0;
-    for (index_t i = 0; i < n; ++i) {
-        of_targets += t_log_t(t[i]);
-    }
-    return of_outputs + of_targets;
+    return parts_row<T>(z, t, n, want_gradient,
+                        [scale](Vec<T> zi, Vec<T> ti) SIGLIN_LAMBDA_INLINE {
+                            return poisson_parts<T>(zi, ti, broadcast(scale));
+                        });
 }
 
 // z becomes exp(z), the outputs of a poisson network.

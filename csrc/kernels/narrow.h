@@ -208,7 +208,7 @@ struct BceSteps {
 
     // exp(-|z|) = scale * exp(-(a + b))
     SIGLIN_INLINE void first(Vec<T> z) {
-        const ReducedArgument<T> e = reduced_argument<T, false>(magnitude<T>(z));
+        const ReducedArgument<T> e = reduced_argument<T, Tail::flush>(magnitude<T>(z));
         a = e.r;
         b = e.r_low;
         scale = e.scale1;
@@ -263,11 +263,12 @@ double bce_block(const BlockLoss<T>& args, T* kept) {
                     const Vec<T> ti = load(t + i * L);
                     const index_t rows = args.rows - begin - i * L;
                     const Vec<T> exp = keep_rows<T>(parts.exp, rows);
-                    const Vec<T> linear = fma(-ti, zi, select<T>(zi > zero, zi, zero));
-                    const Vec<T> dz = broadcast(args.scale) * (parts.value(zi) - ti);
+                    const Vec<T> far = bce_far<T>(zi, ti);
+                    const Vec<T> dz = broadcast(args.scale) *
+                                      bce_gradient<T>(zi, far, parts.scaled_lower());
                     store(z + i * L, keep_rows<T>(dz, rows));
-                    total[static_cast<std::size_t>(i) % kGroups] +=
-                        keep_rows<T>(linear, rows);
+                    total[static_cast<std::size_t>(i) % kGroups] -=
+                        keep_rows<T>(bce_far_loss<T>(zi, far), rows);
                     Vec<T>& q = product[static_cast<std::size_t>(i) % kGroups];
                     q = fma(q, exp, q) + exp;
                 }

@@ -169,7 +169,8 @@ template <class T>
 SIGLIN_INLINE void neuron_exp(const T* z, T* e, T* scale, index_t count) {
     using C = ExpConstants<T>;
     for (index_t r = 0; r < count; r += kLanes<T>) {
-        const Vec<T> y = smaller(broadcast(C::kNormalLimit), magnitude<T>(load(z + r)));
+        const Vec<T> y =
+            smaller(broadcast(tail_limit<T>(Tail::flush)), magnitude<T>(load(z + r)));
         const Vec<T> rounded = fma(y, broadcast(C::kLog2E), broadcast(C::kRound));
         const Vec<T> n = rounded - broadcast(C::kRound);
         const UnsignedVec<T> bias = UnsignedVec<T>{} + kExponentBias<T>;
@@ -188,18 +189,15 @@ SIGLIN_INLINE void neuron_exp(const T* z, T* e, T* scale, index_t count) {
 template <class T, class L>
 SIGLIN_INLINE void neuron_rows(T* z, const T* e, const T* t, L lanes, Vec<T>& total,
                                Vec<T>& product, Vec<T>& db) {
-    const Vec<T> zero = {};
-    const Vec<T> one = broadcast(T(1));
     const Vec<T> logit = load(z);
     const Vec<T> exp = load(e);
-    const Vec<T> target = load(t);
-    const Vec<T> upper = one / (one + exp);
-    const Vec<T> value = select<T>(logit < zero, exp * upper, upper);
-    const Vec<T> dz = keep<T>(value - target, lanes);
+    const Vec<T> far = bce_far<T>(logit, load(t));
+    const Vec<T> lower = exp / (broadcast(T(1)) + exp);
+    const Vec<T> dz = keep<T>(bce_gradient<T>(logit, far, lower), lanes);
     const Vec<T> kept = keep<T>(exp, lanes);
     store(z, dz);
     product = fma(product, kept, product) + kept;
-    total += keep<T>(fma(-target, logit, larger<T>(logit, zero)), lanes);
+    total -= keep<T>(bce_far_loss<T>(logit, far), lanes);
     db += dz;
 }
 
@@ -222,7 +220,7 @@ SIGLIN_INLINE NeuronLoss neuron_pass(const NeuronArgs<T>& args) {
     T e[kNeuronRows];
     T scale[kNeuronRows];
     Wide<T> dw[kNeuronInputs];
-    Wide<T> total;    // of max(z, 0) - t z
+    Wide<T> total;    // of -far z
     Wide<T> product;  // of the (1 + e), minus 1
     Wide<T> db;
     clear(total);

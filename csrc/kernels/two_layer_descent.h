@@ -190,7 +190,7 @@ class TwoLayerDescent {
             const Vec<T> z = dot(c, a, v);
             args_.scratch[s] = z[0];
             reach = larger<T>(reach, magnitude<T>(z));
-            const Vec<T> dz = quick_sigmoid_parts<T, true>(z, one).value - broadcast(t);
+            const Vec<T> dz = quick_sigmoid_minus<T, true>(z, broadcast(t), one);
             c = fma(dz, c_rate, c);
 #pragma GCC unroll 2
             for (int k = 0; k < kVecs; ++k) {

@@ -41,33 +41,39 @@ SIGLIN_INLINE double weighted_run(const LossArgs<T>& args, const LossLimits<T>& 
     const T* const derivative =
         args.derivative == nullptr ? nullptr : args.derivative + at;
     Vec<T> total = {};
+    const Vec<T> zero = {};
     const auto each = [&](auto parts_of) SIGLIN_LAMBDA_INLINE {
         for_each_block<T>(n, [&](index_t i, auto lanes) {
-            const LossParts<T> parts =
-                parts_of(load(z + i, lanes), load(t + i, lanes), i, lanes);
+            // A weight times the scale is at most 1; the scale alone may be large.
             const Vec<T> w = weight(i, lanes);
-            total += keep<T>(w * limits.apply(parts.loss), lanes);
+            const LossParts<T> parts = parts_of(load(z + i, lanes), load(t + i, lanes),
+                                                w * broadcast(args.scale), i, lanes);
+            const Vec<T> loss = limits.apply(parts.loss);
+            // 0 times an infinite loss is 0.
+            total += keep<T>(select<T>(w == zero, zero, w * loss), lanes);
             if (args.want_gradient) {
-                store(z + i, w * parts.dz, lanes);
+                store(z + i, parts.dz, lanes);
             }
         });
     };
     switch (args.loss) {
         case Loss::bce:
-            each([&](Vec<T> logit, Vec<T> target, index_t, auto) SIGLIN_LAMBDA_INLINE {
-                return bce_parts<T>(logit, target, args.scale);
-            });
+            each([&](Vec<T> logit, Vec<T> target, Vec<T> scale, index_t, auto)
+                     SIGLIN_LAMBDA_INLINE {
+                         return bce_parts<T>(logit, target, scale);
+                     });
             break;
         case Loss::poisson:
-            each([&](Vec<T> log_a, Vec<T> target, index_t, auto) SIGLIN_LAMBDA_INLINE {
-                return poisson_parts<T>(log_a, target, args.scale);
-            });
+            each([&](Vec<T> log_a, Vec<T> target, Vec<T> scale, index_t, auto)
+                     SIGLIN_LAMBDA_INLINE {
+                         return poisson_parts<T>(log_a, target, scale);
+                     });
             break;
         case Loss::squared_error:
-            each([&](Vec<T> a, Vec<T> target, index_t i,
+            each([&](Vec<T> a, Vec<T> target, Vec<T> scale, index_t i,
                      auto lanes) SIGLIN_LAMBDA_INLINE {
                 const Vec<T> difference = a - target;
-                Vec<T> g = broadcast(args.scale) * difference;
+                Vec<T> g = scale * difference;
                 if (derivative != nullptr) {
                     g *= load(derivative + i, lanes);
                 }
@@ -102,7 +108,8 @@ double weighted_loss_gradient(const WeightedLossArgs<T>& given) {
             },
             [&](index_t row, double loss) {
                 loss = loss < least ? least : loss > most ? most : loss;
-                total += static_cast<double>(weight_of(row)) * loss;
+                const auto weight = static_cast<double>(weight_of(row));
+                total += weight == 0 ? 0 : weight * loss;
             });
         return total;
     }
@@ -119,11 +126,6 @@ double weighted_loss_gradient(const WeightedLossArgs<T>& given) {
             const Vec<T> w = broadcast(weights[r]);
             const auto same = [w](index_t, auto) { return w; };
             total += weighted_run<T>(args, limits, r * cols, cols, same);
-        }
-    }
-    if (args.loss == Loss::poisson) {
-        for (index_t i = 0; i < args.rows * cols; ++i) {
-            total += static_cast<double>(weight_of(i / cols)) * t_log_t<T>(args.t[i]);
         }
     }
     return total;

@@ -23,6 +23,10 @@ _LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in (FLOAT32, FLOAT64)}
 
 TO_GO = " to go with x"
 
+# Of the largest weight, to either side, that are left as they are: the sum of 2**60 rows
+# and the inverse of that of one are then far from the limits of float32.
+FARTHEST_EXPONENT = 16
+
 # A distribution over the classes must sum to 1; further off is a mistake, not rounding.
 SUM_TOLERANCE = 1e-3
 
@@ -139,12 +143,18 @@ def check_labels(function: str, t: object, rows: int, dtype: DType) -> Array:
 
 
 def check_weights(function: str, value: object, rows: int, dtype: DType) -> Array:
-    """Return the weights of so many rows as a contiguous vector."""
+    """Return the weights of so many rows as a contiguous vector.
+
+    Only their ratios count: where the largest is far from 1, all are multiplied by one
+    power of two, which changes no digit of a mean.
+    """
 
     def check(array: AnyArray) -> None:
         check_shape(function, "sample_weight", array, (rows,), TO_GO)
 
-    array = _convert(function, "sample_weight", value, dtype, check)
+    # Numbers without a dtype are Python's: float64, until they have been scaled.
+    given = FLOAT64 if isinstance(value, list | tuple) else dtype
+    array = _convert(function, "sample_weight", value, given, check)
     low = array < 0
     wrong = low | ~np.isfinite(array)
     if wrong.any():
@@ -156,8 +166,25 @@ def check_weights(function: str, value: object, rows: int, dtype: DType) -> Arra
         raise ValueError(msg)
     if not array.any():
         raise ValueError(f"{function}: sample_weight is 0 for every row")
-    weights: Array = np.require(array, requirements="C")
+    weights: Array = np.require(scaled_weights(array, dtype), dtype, "C")
     return weights
+
+
+def scaled_weights(weights: Array, dtype: DType) -> Array:
+    """Return weights whose means in that dtype neither over- nor underflow.
+
+    A weight that is not a normal number beside the largest one counts as 0.
+    """
+    exponent = int(np.frexp(weights.max())[1])
+    if abs(exponent) > FARTHEST_EXPONENT:
+        weights = np.ldexp(weights, -exponent)
+    return without_subnormals(weights, dtype)
+
+
+def without_subnormals(weights: Array, dtype: DType) -> Array:
+    """Return the weights with 0 for those that are not normal numbers in that dtype."""
+    lost = (weights != 0) & (np.abs(weights) < np.finfo(dtype).tiny)
+    return np.where(lost, weights.dtype.type(0), weights) if lost.any() else weights
 
 
 def check_targets(

@@ -715,8 +715,9 @@ bias=True, dtype='float64')
             "gd", "momentum", "nesterov", "adam": with no memory of fits before. Or an
             object such as ``siglin.Adam()``, whose memory goes on across fits.
         sample_weight : array_like, shape (rows,), optional
-            How much each row counts, finite and >= 0: the loss of a batch is the
-            weighted mean over its rows, 0 where all of them weigh nothing.
+            How much each row counts beside the others, finite and >= 0: the loss of a
+            batch is the weighted mean over its rows. A batch whose rows all weigh
+            nothing makes no step.
         l1, l2 : float, default 0.0
             Strengths of the penalties l1 |w| and l2 w^2 / 2, which are summed over all
             weights (not the biases) and added to the loss of each batch, in the history
@@ -756,7 +757,8 @@ bias=True, dtype='float64')
         ShapeError, DTypeError
             If x or t has another shape, no rows, or is of the other float dtype.
         TypeError, ValueError
-            If an argument is of another kind or out of range, x or t contains NaN or
+            If an argument is of another kind or out of range (also once rounded to the
+            network's dtype, as ``Adam(eps=1e-46)`` in float32), x or t contains NaN or
             infinity, a target is outside [0, 1] or no class, or a layer has the
             activation "step".
         DivergenceError

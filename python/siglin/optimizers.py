@@ -5,6 +5,7 @@ memory, so that the next fit goes on where the last one ended. The steps themsel
 native; an object holds their settings, their vectors and the number of steps.
 """
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,12 +56,22 @@ class Optimizer:
         """The settings, in the order in which the native loop takes them."""
         return list(self._options.values())
 
+    def check_dtype(self, dtype: DType) -> None:
+        """Raise ValueError where a setting is out of range once rounded to the dtype."""
+        for name, value in self._options.items():
+            if name == "eps":
+                least = least_eps(self._options["beta2"], dtype)
+                check_held(f"{type(self).__name__}: eps", value, dtype, least)
+            else:
+                check_held(f"{type(self).__name__}: {name}", value, dtype)
+
     def reset(self) -> None:
         """Forget all steps."""
         self.memory.reset()
 
     def prepare(self, function: str, n_params: int, dtype: DType) -> Array:
         """Return the vectors for a network, made if this is the first fit."""
+        self.check_dtype(dtype)
         size = self.vectors * n_params
         if self.memory.is_busy:
             raise RuntimeError(f"{function}: the optimizer is busy with another fit")
@@ -105,6 +116,40 @@ def check_fraction(function: str, name: str, value: object) -> float:
     if not 0 <= number < 1:
         raise ValueError(f"{function}: {name} must be in [0, 1), got {number}")
     return number
+
+
+def check_held(
+    what: str, value: float, dtype: DType, least: float | None = None
+) -> None:
+    """Raise ValueError unless a dtype holds a setting of an optimiser.
+
+    Parameters
+    ----------
+    what : str
+        The setting, as a message begins with it.
+    value : float
+        A number in [0, 1), or with ``least`` > 0.
+    dtype : dtype
+        That of the network.
+    least : float, optional
+        The smallest number that is not taken for 0; None for a fraction, which must not
+        become 1.
+    """
+    if least is None and dtype.type(value) >= 1:
+        most = np.nextafter(dtype.type(1), dtype.type(0))
+        raise ValueError(f"{what}={value!r} is 1 in {dtype}; at most {most} is not")
+    if least is not None and value < least:
+        msg = f"{what}={value!r} is too small for {dtype}; at least {least:.3g} is not"
+        raise ValueError(msg)
+
+
+def least_eps(beta2: float, dtype: DType) -> float:
+    """Return the smallest eps of Adam whose every step divides by a normal number.
+
+    The native loop multiplies eps by sqrt(1 - beta2^t), t = 1, 2, ..., instead of
+    dividing v.
+    """
+    return float(np.finfo(dtype).tiny) / math.sqrt(1 - beta2)
 
 
 class GradientDescent(Optimizer):

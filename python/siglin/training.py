@@ -33,8 +33,8 @@ class History:
     Attributes
     ----------
     loss : list of float
-        One number per epoch: the mean over its batches of the loss before each update.
-        From a perceptron: the number of mistakes.
+        One number per epoch: the mean over its rows, by their weights, of the losses
+        before each update. From a perceptron: the number of mistakes.
     epochs, steps : int
         How many were run; an epoch that ``tol`` cut short counts.
     seconds : float
@@ -103,7 +103,7 @@ class TrainingState(NamedTuple):
     epoch, step : int
         Epochs and steps of this fit done so far.
     loss : float
-        Of the epoch just done: the mean over its batches of the loss before each update.
+        Of the epoch just done, as in `History`.
     params : ndarray, shape (n_params,)
         The network's parameters, read-only. They go on changing after the callback:
         copy what is to be kept.

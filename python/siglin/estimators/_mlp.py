@@ -27,6 +27,7 @@ from sklearn.utils.validation import (
 )
 
 from siglin._arrays import Array, with_owned
+from siglin._data import without_subnormals
 from siglin._warnings import warn
 from siglin.estimators._labels import Labels
 from siglin.estimators._parameters import ACTIVATIONS, Parameters
@@ -296,10 +297,30 @@ class BaseMLP(BaseEstimator, ABC):
             x = viewable("X", X, dtype)
         t = viewable("y", targets, dtype)
         if weights is not None:
-            weights = viewable("sample_weight", weights, dtype)
-            if weights.sum() == 0:
-                raise ValueError("sample_weight sums to zero")
+            weights = self._weights(weights, np.dtype(dtype))
         return Data(x, t, weights)
+
+    @staticmethod
+    def _weights(weights: Any, dtype: Any) -> Array:
+        """Return weights of rows, unless their sum is out of the dtype's range.
+
+        They are not scaled: penalties are divided by that sum.
+        """
+        with np.errstate(over="ignore"):
+            given = np.sum(weights, dtype=np.float64)
+            array: Array = viewable("sample_weight", weights, dtype)
+            array = without_subnormals(array, dtype)
+            total = array.sum(dtype=np.float64)
+        if given == 0:
+            raise ValueError("sample_weight sums to zero")
+        limits = np.finfo(dtype)
+        if not float(limits.tiny) <= abs(total) <= float(limits.max):
+            raise ValueError(
+                f"sample_weight sums to {given:.3g}; in {dtype} it must be from "
+                f"{limits.tiny:.3g} to {limits.max:.3g}, of numbers from "
+                f"{limits.tiny:.3g} on"
+            )
+        return array
 
     def _fit_lbfgs(self, data: Data) -> None:
         # In float64 whatever the data: the line search compares losses that differ by

@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from siglin._arrays import Array, with_owned
 from siglin._warnings import warn
+from siglin.optimizers import check_held
 
 # Sparse rows become dense so many numbers at a time, or a batch if that is more.
 DENSE_ELEMENTS = 2**18
@@ -50,6 +51,10 @@ class Memory:
         """Return that of an optimiser which has not begun, for an MLP's parameters."""
         if settings.solver == "adam":
             name, vectors = "adam", 2
+            check_held("beta_1", float(settings.beta_1), dtype)
+            check_held("beta_2", float(settings.beta_2), dtype)
+            least = float(np.finfo(dtype).tiny)  # scikit-learn's eps is not scaled
+            check_held("epsilon", float(settings.epsilon), dtype, least)
             options = [settings.beta_1, settings.beta_2, settings.epsilon]
         elif settings.momentum == 0:
             name, vectors, options = "gd", 0, []

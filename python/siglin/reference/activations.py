@@ -105,14 +105,29 @@ def log_softmax(z: Array) -> Array:
     """Return log(exp(z_i) / sum_j exp(z_j)) for each row.
 
     The largest z of the row is taken off first; that changes nothing but the overflow.
+    The logarithm of the sum, 1 and the others, has all digits of the others.
     """
-    shifted = z - z.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    shifted = below_largest(z)
+    e = np.exp(shifted)
+    np.put_along_axis(e, shifted.argmax(axis=1)[:, None], 0, axis=1)
+    return shifted - np.log1p(e.sum(axis=1, keepdims=True))
+
+
+def below_largest(z: Array) -> Array:
+    """Return z less the largest of its row.
+
+    Where that alone is infinite it becomes 0, and the others -inf: the limit.
+    """
+    largest = z.max(axis=1, keepdims=True)
+    infinite = z == np.inf
+    alone = infinite.sum(axis=1, keepdims=True) == 1
+    with np.errstate(invalid="ignore"):
+        return np.where(alone & infinite, 0, z - largest)
 
 
 def softmax(z: Array) -> Array:
     """Return exp(z_i) / sum_j exp(z_j) for each row."""
-    e = np.exp(z - z.max(axis=1, keepdims=True))
+    e = np.exp(below_largest(z))
     return e / e.sum(axis=1, keepdims=True)
 
 

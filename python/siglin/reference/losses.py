@@ -8,20 +8,47 @@ or 1, while in z it is a small number or about |z|.
 
 import numpy as np
 
-from siglin.reference.activations import activate, activate_backward, log_softmax
+from siglin.reference.activations import (
+    activate,
+    activate_backward,
+    log_softmax,
+    sigmoid,
+    softmax,
+)
 from siglin.reference.checks import Array
 
 # The output activation each loss takes by itself; the two cross-entropies allow no other.
 OUTPUTS = {"bce": "sigmoid", "squared_error": "identity", "cross_entropy": "softmax"}
 
 
+def beyond(z: Array, t: Array) -> Array:
+    """Return t less what sigmoid(z) goes to on z's side: 1 for z >= 0, else 0."""
+    return t - (z >= 0).astype(z.dtype)
+
+
+def product(factor: Array, z: Array) -> Array:
+    """Return factor * z, and 0 where the factor is 0 even if z is infinite."""
+    return np.multiply(factor, z, out=np.zeros_like(z), where=factor != 0)
+
+
 def bce(z: Array, t: Array) -> Array:
     """Return the binary cross-entropy -t log(y) - (1 - t) log(1 - y), y = sigmoid(z).
 
     With -log(sigmoid(z)) = max(-z, 0) + log(1 + exp(-|z|)) the two logarithms become
-    the one line below, which no z overflows.
+    max(z, 0) - t z + log(1 + exp(-|z|)), which no z overflows. Of an infinite z it is
+    the limit: 0 where t is 1 or 0 on its side, else infinite.
     """
-    return np.maximum(z, 0) - t * z + np.log1p(np.exp(-np.abs(z)))
+    return np.log1p(np.exp(-np.abs(z))) - product(beyond(z, t), z)
+
+
+def bce_gradient(z: Array, t: Array) -> Array:
+    """Return the gradient of `bce` to z, sigmoid(z) - t.
+
+    As the distances of both from the limit of sigmoid(z): where t is 1 and z is large,
+    sigmoid(z) has been rounded to 1, while its distance sigmoid(-z) has all digits.
+    """
+    tail = sigmoid(-np.abs(z))
+    return np.where(z >= 0, -tail, tail) - beyond(z, t)
 
 
 def bce_of_output(y: Array, t: Array) -> Array:
@@ -44,16 +71,28 @@ def squared_error(a: Array, t: Array) -> Array:
 
 def cross_entropy(z: Array, t: Array) -> Array:
     """Return -t log(softmax(z)), with t one-hot in each row."""
-    return -t * log_softmax(z)
+    return -product(t, log_softmax(z))
+
+
+def cross_entropy_gradient(z: Array, t: Array) -> Array:
+    """Return the gradient of `cross_entropy` to z, softmax(z) - t.
+
+    Where t is nearly 1, from 1 - softmax(z), the share of all other classes: softmax(z)
+    itself may have been rounded to 1.
+    """
+    a = softmax(z)
+    others = a @ (1 - np.eye(z.shape[1], dtype=z.dtype))
+    return np.where(t > 0.5, (1 - t) - others, a - t)
 
 
 def poisson(z: Array, t: Array) -> Array:
     """Return half the Poisson deviance t log(t / a) - t + a of the output a = exp(z).
 
-    Its gradient to z is a - t.
+    Its gradient to z is a - t. It is infinite where a is.
     """
     t_log_t = t * np.log(np.where(t > 0, t, 1))  # 0 for t = 0
-    return t_log_t - t * z - t + np.exp(z)
+    of_output = np.exp(z) - product(t, np.minimum(z, np.finfo(z.dtype).max))
+    return t_log_t - t + of_output
 
 
 def penalty(w: Array, l1: float, l2: float) -> float:
@@ -94,15 +133,15 @@ def output_gradient(
         Both cross-entropies give a - t, because the derivative of the activation cancels
         against that of the logarithm. The 1 / batch of the mean is in it.
     """
-    a = activate(activation, z)
     dz: Array
     if loss == "bce":
         each = bce(z, t)
-        dz = a - t
+        dz = bce_gradient(z, t)
     elif loss == "cross_entropy":
         each = cross_entropy(z, t)
-        dz = a - t
+        dz = cross_entropy_gradient(z, t)
     else:
+        a = activate(activation, z)
         each = squared_error(a, t)
         dz = activate_backward(activation, z, a - t)
     if weights is None:
@@ -110,4 +149,6 @@ def output_gradient(
         return float(each.sum() / batch), dz / batch
     w = weights[:, None]
     total = w.sum() or np.inf
-    return float((w * each).sum() / total), w * dz / total
+    return float(
+        product(np.broadcast_to(w, z.shape), each).sum() / total
+    ), w / total * dz

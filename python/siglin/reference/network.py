@@ -375,7 +375,8 @@ class Network:
             "gd", "momentum", "nesterov", "adam" (a fresh one), or an object of
             `optimizers`, which remembers.
         sample_weight : array_like, shape (rows,), optional
-            How much each row counts in the mean over a batch.
+            How much each row counts in the mean over a batch; a batch whose rows all
+            weigh nothing makes no step.
         l1, l2 : float
             Strengths of the penalties l1 |w| and l2 w^2 / 2 on the weights, not the
             biases; they are part of the history's loss.
@@ -415,6 +416,8 @@ class Network:
         if sample_weight is not None:
             weights = np.asarray(sample_weight, self.dtype)
             check_shape("fit", "sample_weight", weights, (len(x),))
+            # Only their ratios count; a power of two changes no digit of a mean.
+            weights = np.ldexp(weights, -np.frexp(weights.max())[1])
         held = None
         if validation_data is not None:
             x_held = self._inputs("fit", validation_data[0])

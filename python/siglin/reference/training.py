@@ -23,8 +23,8 @@ class History:
     Attributes
     ----------
     loss : list of float
-        One number per epoch: the mean over its batches of the loss before each update.
-        From a perceptron, the number of mistakes.
+        One number per epoch: the mean over its rows, by their weights, of the losses
+        before each update. From a perceptron, the number of mistakes.
     epochs, steps : int
         How many were run; the last epoch counts also where `tol` cut it short.
     seconds : float
@@ -106,11 +106,14 @@ def train(
     stop_reason = "epochs"
     for epoch in range(1, epochs + 1):
         step_size = lr(epoch - 1) if callable(lr) else lr
-        batch_losses = []
+        batch_losses, shares = [], []
         for batch in batches(len(x), batch_size, shuffle, generator):
             before = network.params.copy()
+            some = None if weights is None else weights[batch]
+            share = len(x[batch]) if some is None else some.sum()
+            if share == 0:
+                continue  # nothing is to be learnt from it: no step
             with np.errstate(over="ignore", invalid="ignore"):
-                some = None if weights is None else weights[batch]
                 masks = None
                 if dropout > 0:
                     masks = network.dropout_masks(
@@ -131,10 +134,11 @@ def train(
                 )
             steps += 1
             batch_losses.append(loss)
+            shares.append(share)
             if tol > 0 and np.linalg.norm(network.params - before) <= tol:
                 stop_reason = "tol"
                 break
-        losses.append(sum(batch_losses) / len(batch_losses))
+        losses.append(float(np.average(batch_losses, weights=shares)))
         of_validation = None
         if validation_data is not None:
             of_validation = network.loss(*validation_data)
