@@ -114,19 +114,16 @@ def test_an_infinite_logarithm_has_the_loss_of_its_limit(z, t, want, dtype, targ
 
 def test_logarithms_of_targets_take_no_time_in_later_epochs():
     """Steps on targets whose logarithm is needed take as long as those on zeros."""
-    rows, epochs = 4096, 60
-    net = network(np.float32)
+    rows, n_out, epochs = 256, 64, 40
+    net = network(np.float32, n_out)
     x = np.zeros((rows, 1), np.float32)
 
     def seconds(t):
-        targets = np.full((rows, 1), t, np.float32)
-        best = np.inf
-        for _ in range(9):
-            start = time.process_time()
-            fit(
-                net, np.zeros(2, np.float32), x, targets, epochs=epochs, batch_size=rows
-            )
-            best = min(best, time.process_time() - start)
-        return best
+        targets = np.full((rows, n_out), t, np.float32)
+        params = np.zeros(2 * n_out, np.float32)
+        start = time.process_time()
+        fit(net, params, x, targets, epochs=epochs, batch_size=rows)
+        return time.process_time() - start
 
-    assert seconds(7.3) < 1.5 * seconds(0.0)
+    pairs = [(seconds(7.3), seconds(0.0)) for _ in range(15)]
+    assert np.median([some / none for some, none in pairs]) < 1.3
