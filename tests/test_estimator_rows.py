@@ -117,6 +117,16 @@ def test_rows_targets_and_weights_may_lie_anywhere(name, how, dtype, tmp_path):
                 np.testing.assert_array_equal(one, other, err_msg=kind)
 
 
+def test_a_number_too_large_for_the_parameters_is_named():
+    model = MLPRegressor(hidden_layer_sizes=(3,), random_state=0)
+    model.partial_fit(X.astype(np.float32), X[:, 0].astype(np.float32))
+    message = "X has a number too large for float32"
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(X * 1e300, X[:, 0])
+    with pytest.raises(ValueError, match="y has a number too large for float32"):
+        model.partial_fit(X, X[:, 0] * 1e300)
+
+
 def misaligned_sparse(x):
     x = scipy.sparse.csr_array(x)
     x.data = layouts(x.data)["misaligned"]

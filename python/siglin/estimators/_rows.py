@@ -53,4 +53,8 @@ def viewable(name: str, array: Any, dtype: Any) -> Array:
     array : ndarray
     dtype : dtype_like
     """
-    return plain("fit", name, np.asarray(array), dtype)
+    if array.dtype.kind == "f" and array.dtype.itemsize > np.dtype(dtype).itemsize:
+        return plain("fit", name, np.asarray(array), dtype)
+    # The rest cannot overflow, and a step on one row is short beside looking for it.
+    ready = np.ascontiguousarray(array, dtype)
+    return ready if ready.flags.aligned else owned(ready)
