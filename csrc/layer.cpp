@@ -112,14 +112,11 @@ index_t columns_between_calls(const Kernels<T>& kernels, index_t rows, index_t k
            kernels.tile_cols;
 }
 
-// run(begin, rows) for all blocks of rows. work: of all in multiply-adds, which decides
-// how many threads take part; time (time_of): when progress is called.
+// share_rows of more than one block.
 template <class Run>
-void share_rows(index_t rows, index_t block, double work, double time,
-                const Progress* progress, const Run& run) {
-    if (rows == 0) {
-        return;
-    }
+[[gnu::noinline]] void share_blocks(index_t rows, index_t block, double work,
+                                    double time, const Progress* progress,
+                                    const Run& run) {
     const index_t blocks = block >= rows ? 1 : (rows + block - 1) / block;
     index_t wave = blocks;
     if (progress != nullptr && time > kMostBetweenCalls) {
@@ -141,6 +138,21 @@ void share_rows(index_t rows, index_t block, double work, double time,
             (*progress)(done);
         }
     }
+}
+
+// run(begin, rows) for all blocks of rows. work: of all in multiply-adds, which decides
+// how many threads take part; time (time_of): when progress is called.
+template <class Run>
+void share_rows(index_t rows, index_t block, double work, double time,
+                const Progress* progress, const Run& run) {
+    if (rows == 0) {
+        return;
+    }
+    if (progress == nullptr && rows <= block) {
+        run(index_t{0}, rows);
+        return;
+    }
+    share_blocks(rows, block, work, time, progress, run);
 }
 
 // Elements that are handed over together: 32 kB of float32, some microseconds, so that

@@ -50,18 +50,9 @@ inline bool signal_raised() {
     });
 }
 
-// work(progress) without the GIL if it is worth it; what a signal's handler raises
-// meanwhile comes out of it as error_already_set. progress is null where the work ends
-// soon anyway. multiply_adds: with the elements of memory that it touches.
+// (Not inline, so that short work has a short way.)
 template <class Work>
-void run_interruptibly(double multiply_adds, Work work) {
-    constexpr double kWorthAsking =
-        2e7;  // half a millisecond, and more of slow targets
-    if (multiply_adds < kWorthAsking) {
-        const ReleaseGil nogil(multiply_adds);
-        work(nullptr);
-        return;
-    }
+[[gnu::noinline]] void run_asking(const Work& work) {
     try {
         const ReleaseGil nogil;
         InterruptPoll poll(signal_raised);
@@ -70,6 +61,21 @@ void run_interruptibly(double multiply_adds, Work work) {
     } catch (const Interrupted&) {
         throw pybind11::error_already_set();
     }
+}
+
+// work(progress) without the GIL if it is worth it; what a signal's handler raises
+// meanwhile comes out of it as error_already_set. progress is null where the work ends
+// soon anyway. multiply_adds: with the elements of memory that it touches.
+template <class Work>
+void run_interruptibly(double multiply_adds, const Work& work) {
+    constexpr double kWorthAsking =
+        2e7;  // half a millisecond, and more of slow targets
+    if (multiply_adds < kWorthAsking) {
+        const ReleaseGil nogil(multiply_adds);
+        work(nullptr);
+        return;
+    }
+    run_asking(work);
 }
 
 }  // namespace siglin

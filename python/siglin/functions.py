@@ -7,6 +7,10 @@ The orientation, here and everywhere in siglin: rows are samples. ``x`` is
 Every function first hands its arguments to the strict layer ``_core`` as they are. Only
 if that refuses are they brought into shape (``_arrays.py``) and handed over once more;
 the second refusal is the user's error.
+
+Results do not depend on the caller's floating-point environment (its rounding mode,
+``torch.set_flush_denormal``), which is as it was afterwards. Ctrl-C, and what any other
+signal's handler raises, ends a call within 100 ms; what is in ``out`` then is undefined.
 """
 
 import sys
@@ -388,8 +392,10 @@ def backward_update(
 
     Notes
     -----
-    No dw is stored where that saves memory. A w or b that is not laid out as `forward`
-    likes it is changed in place all the same, by way of a copy.
+    The step is made whole or not at all, so Ctrl-C waits for the pass that changes w.
+    Steps of less than about 50 ms subtract gradients as they are found: up to 384 rows
+    need no memory for dw then. A w or b that is not laid out as `forward` likes it is
+    changed in place all the same, by way of a copy.
 
     Examples
     --------
@@ -471,7 +477,7 @@ def update(param: AnyArray, grad: ArrayLike, lr: float) -> None:
     -----
     Arrays that are neither C-contiguous nor two-dimensional with contiguous rows cost a
     copy, and so do misaligned and byte-swapped ones. A gradient that is not finite
-    arrives in param.
+    arrives in param. The step is made whole: Ctrl-C waits for its end.
 
     Examples
     --------
