@@ -75,6 +75,19 @@ def assign(function: str, name: str, target: Array, value: object) -> None:
     np.copyto(target, array)
 
 
+def assign_parameters(
+    function: str, name: str, parameters: _core.Parameters, value: object
+) -> None:
+    """Copy values into a network's parameters, unless another thread fits them."""
+    vector = parameters.vector
+    if value is vector:  # so does `net.params += 1`, when it has added
+        return
+    array = normalise(function, {name: value}, vector.dtype)[name]
+    check_shape(function, name, array, vector.shape)
+    values: Any = np.ascontiguousarray(array)
+    parameters.assign(f"{function}.{name}", values)
+
+
 class Dense:
     """A layer a = f(x @ w + b) with its parameters and gradients.
 

@@ -41,6 +41,7 @@ from siglin.layers import (
     INITS,
     Dense,
     assign,
+    assign_parameters,
     check_has_gradient,
     init_weights,
     make_generator,
@@ -224,15 +225,7 @@ class Network:
 
     @params.setter
     def params(self, value: ArrayLike) -> None:
-        self._assign_params(type(self).__name__, "params", value)
-
-    def _assign_params(self, function: str, name: str, value: ArrayLike) -> None:
-        """Copy values into the parameters, unless a fit is under way."""
-        if value is self._params:  # so does `net.params += 1`, when it has added
-            return
-        array = normalise(function, {name: value}, self.dtype)[name]
-        check_shape(function, name, array, self._params.shape)
-        self._parameters.assign(f"{function}.{name}", np.ascontiguousarray(array))
+        assign_parameters(type(self).__name__, "params", self._parameters, value)
 
     @property
     def grads(self) -> Array:
@@ -1091,7 +1084,7 @@ class Neuron(Network):
 
     @theta.setter
     def theta(self, value: ArrayLike) -> None:
-        self._assign_params("Neuron", "theta", value)
+        assign_parameters("Neuron", "theta", self._parameters, value)
 
     def __repr__(self) -> str:
         return (

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from siglin import _core
@@ -17,13 +16,12 @@ from siglin._arrays import (
     check_dtype,
     check_flag,
     check_integer,
-    check_shape,
     check_size,
-    normalise,
 )
 from siglin._data import check_finite, check_labels, check_rows
 from siglin.errors import DivergenceError
 from siglin.functions import forward
+from siglin.layers import assign_parameters
 from siglin.training import History
 
 _perceptron_fit: Callable[..., tuple[list[int], int, str]] = _core.perceptron_fit
@@ -90,7 +88,7 @@ class Perceptron:
 
     @params.setter
     def params(self, value: ArrayLike) -> None:
-        self._assign("params", value)
+        assign_parameters("Perceptron", "params", self._parameters, value)
 
     @property
     def theta(self) -> Array:
@@ -99,14 +97,7 @@ class Perceptron:
 
     @theta.setter
     def theta(self, value: ArrayLike) -> None:
-        self._assign("theta", value)
-
-    def _assign(self, name: str, value: ArrayLike) -> None:
-        if value is self._params:  # so does `perceptron.params += 1`
-            return
-        array = normalise("Perceptron", {name: value}, self.dtype)[name]
-        check_shape("Perceptron", name, array, self._params.shape)
-        self._parameters.assign(f"Perceptron.{name}", np.ascontiguousarray(array))
+        assign_parameters("Perceptron", "theta", self._parameters, value)
 
     @property
     def n_in(self) -> int:
