@@ -102,6 +102,39 @@ def first_outside(rows_: int, cols: int) -> Call:
     return lambda: _core.first_outside(x, -2.0, 2.0)
 
 
+def network_forward(batch: int, n: int) -> Call:
+    net, x = siglin.Network([n, n, n], init="zeros"), rows(np.float64, batch, n)
+    return lambda: net.forward(x)
+
+
+def network_backward(batch: int, n: int, of_loss: bool) -> Call:
+    net, x = siglin.Network([n, n, n], init="zeros"), rows(np.float64, batch, n)
+    a = net.forward(x)
+    return (lambda: net.backward(a)) if of_loss else (lambda: net.backward_from(a))
+
+
+def predict(batch: int, n: int) -> Call:
+    net, x = siglin.Network([n, n, n], init="zeros"), rows(np.float64, batch, n)
+    return lambda: net.predict(x)
+
+
+def shuffled_fit(count: int) -> Call:
+    """Return an epoch of one step after its shuffle, and another one."""
+    neuron, x = siglin.Neuron(1, dtype="float32"), zeros(np.float32, count, 1)
+    return lambda: neuron.fit(x, x, epochs=1, batch_size=count - 1)
+
+
+def fit(batch: int, n: int, optimizer: str) -> Call:
+    net, x = siglin.Network([n, n, 1], init="zeros"), rows(np.float64, batch, n)
+    return lambda: net.fit(x, x[:, :1] * 0, epochs=1, optimizer=optimizer)
+
+
+def learn_one(n: int) -> Call:
+    net = siglin.Network([n, n, 1], init="zeros", dtype="float32")
+    x = np.zeros(n, np.float32)
+    return lambda: net.learn_one(x, 1.0)
+
+
 CASES: dict[str, tuple[Callable[..., Call], tuple[Any, ...]]] = {
     "sigmoid, float32": (activate, ("sigmoid", np.float32, 300_000_000)),
     "sigmoid, float64": (activate, ("sigmoid", np.float64, 150_000_000)),
@@ -122,6 +155,14 @@ CASES: dict[str, tuple[Callable[..., Call], tuple[Any, ...]]] = {
     "Dense, uniform weights": (initial_weights, ("glorot", 10_000)),
     "Dense, normal weights": (initial_weights, ("normal", 7000)),
     "first_outside": (first_outside, (3_000_000, 3000)),
+    "Network.forward": (network_forward, (400, 3000)),
+    "Network.backward": (network_backward, (300, 3000, True)),
+    "Network.backward_from": (network_backward, (200, 3000, False)),
+    "Network.predict": (predict, (400, 3000)),
+    "Network.fit, shuffles": (shuffled_fit, (15_000_000,)),
+    "Network.fit, gd": (fit, (300, 3000, "gd")),
+    "Network.fit, adam": (fit, (50, 4500, "adam")),
+    "Network.learn_one, wide": (learn_one, (9000,)),
 }
 
 
