@@ -79,10 +79,24 @@ def check_module(path: Path) -> None:
             known = library in LIBRARIES or library.startswith(LOADER)
             check(known, f"{path.name} needs {library}")
     lines = output("nm", "--dynamic", "--defined-only", str(path)).splitlines()
-    symbols = [line.split()[1:] for line in lines]
-    # The standard library's templates are weak or unique in every module that uses them.
-    names = [name for kind, name in symbols if kind not in "VWu" or "siglin" in name]
-    check(set(names) == EXPORTS, f"{path.name} exports {names}")
+    names = {line.split()[-1] for line in lines}
+    check(names == EXPORTS, f"{path.name} exports {names}")
+    check_hardening(path)
+
+
+def check_hardening(path: Path) -> None:
+    """Look for what makes an error in the module harder to exploit."""
+    dynamic = output("readelf", "--dynamic", "--wide", str(path))
+    check("BIND_NOW" in dynamic, f"{path.name}: its links can be written to later")
+    segments = output("readelf", "--segments", "--wide", str(path))
+    check("GNU_RELRO" in segments, f"{path.name}: no read-only relocations")
+    # Without this segment the loader would make stacks executable.
+    check("GNU_STACK" in segments, f"{path.name}: an executable stack")
+    check("RWE" not in segments, f"{path.name}: memory to write to and to execute")
+    needed = output("nm", "--dynamic", "--undefined-only", str(path))
+    check("__stack_chk_fail" in needed, f"{path.name}: no stack protector")
+    # glibc's checked functions; which of them depends on what the compiler can prove.
+    check("_chk@" in needed, f"{path.name}: built without _FORTIFY_SOURCE")
 
 
 def check_import_cost() -> None:
