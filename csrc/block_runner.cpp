@@ -160,7 +160,7 @@ void BlockRunner<T>::forward(const BlockArrays<T>& block, const T* params,
             if (l == last) {
                 run();
             } else {
-                const FlushSubnormals environment;  // the outputs may keep theirs
+                const QuickFlushSubnormals environment;  // the outputs may keep theirs
                 run();
             }
         }

@@ -50,7 +50,8 @@ constexpr ControlWord kFlushes = kMasksExceptions | kFlushesResults | kFlushesAr
 // Whether the environment is the one that keeps subnormals. It is found by computing,
 // as stmxcsr takes 10 ns on a Zen 4 and holds up all that comes after it. What this
 // cannot see is whether exceptions trap; but feenableexcept and its like tell the x87
-// unit too, and that one is asked.
+// unit too, and that one is asked. Only a caller who unmasks exceptions in MXCSR alone
+// (_MM_SET_EXCEPTION_MASK) is not seen: Look::whole is for that.
 inline bool keeps_subnormals() {
     constexpr std::uint16_t kMasksX87 = 0x3F;
     std::uint16_t x87;
@@ -128,6 +129,9 @@ inline void set_control_word(ControlWord word) {
 }
 
 enum class Subnormals { keep, flush };
+// How the present environment is found: as it is, or quickly, in calls of a
+// microsecond.
+enum class Look { whole, quick };
 
 namespace detail {
 constexpr ControlWord kNoWord = ~ControlWord{0};
@@ -140,18 +144,20 @@ inline constinit thread_local ControlWord callers_word = kNoWord;
 // as 0 wherever arithmetic reads or makes one. Afterwards all is as it was, so guards
 // may be nested. All but the flags of what has happened, on x86-64: work and guards
 // raise some of them, and a guard that starts to flush subnormals clears them.
-template <Subnormals kSubnormals>
+template <Subnormals kSubnormals, Look kLook>
 class FloatEnvironment {
   public:
     FloatEnvironment() {
         constexpr bool kFlush = kSubnormals == Subnormals::flush;
         constexpr ControlWord kWanted = kFlush ? detail::kFlushes : detail::kKeeps;
-        if (detail::keeps_subnormals()) [[likely]] {
-            if constexpr (kFlush) {
-                before_ = detail::kKeeps;
-                change(kWanted);
+        if constexpr (kLook == Look::quick) {
+            if (detail::keeps_subnormals()) [[likely]] {
+                if constexpr (kFlush) {
+                    before_ = detail::kKeeps;
+                    change(kWanted);
+                }
+                return;
             }
-            return;
         }
         before_ = control_word();
         if ((before_ & detail::kControl) != kWanted) {
@@ -188,8 +194,10 @@ class FloatEnvironment {
     bool outermost_ = false;
 };
 
-using KeepSubnormals = FloatEnvironment<Subnormals::keep>;
-using FlushSubnormals = FloatEnvironment<Subnormals::flush>;
+using KeepSubnormals = FloatEnvironment<Subnormals::keep, Look::whole>;
+using FlushSubnormals = FloatEnvironment<Subnormals::flush, Look::whole>;
+using QuickKeepSubnormals = FloatEnvironment<Subnormals::keep, Look::quick>;
+using QuickFlushSubnormals = FloatEnvironment<Subnormals::flush, Look::quick>;
 
 // While it lives, inside of guards: the environment as it was outside of all of them,
 // for Python code that is run in between.

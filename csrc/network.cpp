@@ -105,10 +105,15 @@ double targets_loss(const NetworkPlan& plan, const T* t) {
 }
 
 template <class T>
-double NetworkRunner<T>::mean_targets_loss(const Batch<T>& batch) const {
+double NetworkRunner<T>::mean_targets_loss(const Batch<T>& batch,
+                                           const Progress& progress) const {
+    constexpr index_t kPiece = 1 << 16;
     const double weight = batch.weight();
     double total = 0;
     for (index_t i = 0; i < batch.rows; ++i) {
+        if (i % kPiece == kPiece - 1) {
+            progress(static_cast<double>(kPiece * 16 * plan_.n_out()));
+        }
         const index_t row = batch.row(i);
         const double each =
             batch.of_targets == nullptr
@@ -125,7 +130,7 @@ template <class T>
 double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
                               const Progress& progress, Descent<T>* descent) {
     const double of_outputs = loss_of_outputs(params, grads, batch, progress, descent);
-    return plan_.loss == Loss::poisson ? of_outputs + mean_targets_loss(batch)
+    return plan_.loss == Loss::poisson ? of_outputs + mean_targets_loss(batch, progress)
                                        : of_outputs;
 }
 

@@ -52,7 +52,7 @@ class NetworkRunner {
     Path path_of(const T* grads, const Batch<T>& batch) const;
     double loss_of_outputs(const T* params, T* grads, const Batch<T>& batch,
                            const Progress& progress, Descent<T>* descent);
-    double mean_targets_loss(const Batch<T>& batch) const;
+    double mean_targets_loss(const Batch<T>& batch, const Progress& progress) const;
     double row_loss(const T* params, T* grads, const Batch<T>& batch) const;
     double blocks_loss(const T* params, T* grads, const Batch<T>& batch,
                        const Progress& progress, Descent<T>* descent);

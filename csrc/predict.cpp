@@ -43,7 +43,7 @@ bool predict_few(const NetworkPlan& plan, const T* params, MatrixView<const T> x
         if (l == last) {
             forward();
         } else {
-            const FlushSubnormals environment;
+            const QuickFlushSubnormals environment;
             forward();
         }
         input = {a.data, a.rows, a.cols, a.stride};

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "buffer.h"
+#include "float_environment.h"
 
 namespace siglin {
 namespace {
@@ -155,6 +156,7 @@ std::string fault_in(const KernelTable& table, const char* dtype) {
 }  // namespace
 
 std::string first_fault(const KernelTable& table) {
+    const KeepSubnormals environment;
     const std::string fault = fault_in<float>(table, "float32");
     return fault.empty() ? fault_in<double>(table, "float64") : fault;
 }

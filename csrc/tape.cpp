@@ -9,6 +9,25 @@
 
 namespace siglin {
 
+namespace {
+
+// run(begin, rows) for pieces of the rows of an elementwise pass, with calls of
+// progress in between.
+template <class Run>
+void for_row_pieces(index_t rows, index_t cols, const Progress& progress,
+                    const Run& run) {
+    constexpr index_t kElements = 1 << 18;
+    constexpr double kCost = 50;  // of an element with an exponential, multiply-adds
+    const index_t piece = std::max<index_t>(kElements / std::max<index_t>(cols, 1), 1);
+    for (index_t begin = 0; begin < rows; begin += piece) {
+        const index_t count = std::min(piece, rows - begin);
+        run(begin, count);
+        progress(kCost * static_cast<double>(count) * static_cast<double>(cols));
+    }
+}
+
+}  // namespace
+
 template <class T>
 void tape_forward(const NetworkPlan& plan, const T* params, MatrixView<const T> x,
                   const std::vector<TapedLayer<T>>& tape, MatrixView<T> z,
@@ -24,24 +43,28 @@ void tape_forward(const NetworkPlan& plan, const T* params, MatrixView<const T> 
             layer_forward<T>(input, w, b, Activation::identity, z,
                              {nullptr, z.rows, z.cols, z.stride}, &progress);
         } else {
-            const FlushSubnormals environment;
+            const QuickFlushSubnormals environment;
             const MatrixView<T>& a = tape[l].a;
             layer_forward<T>(input, w, b, layer.activation, a, tape[l].derivative,
                              &progress);
             input = {a.data, a.rows, a.cols, a.stride};
         }
     }
-    const auto& kernels = kernel_table().kernels<T>();
-    const index_t n = z.rows * z.cols;
-    if (plan.loss == Loss::cross_entropy) {
-        std::copy_n(z.data, n, out.data);
-        kernels.softmax(out.data, z.rows, z.cols);
-    } else if (plan.loss == Loss::poisson) {
-        std::copy_n(z.data, n, out.data);
-        kernels.exponential(out.data, n);
-    } else {
-        activate_elements<T>(plan.layers.back().activation, z.data, out.data, n);
+    if (plan.loss != Loss::cross_entropy && plan.loss != Loss::poisson) {
+        activate_elements<T>(plan.layers.back().activation, z.data, out.data,
+                             z.rows * z.cols, &progress);
+        return;
     }
+    const auto& kernels = kernel_table().kernels<T>();
+    for_row_pieces(z.rows, z.cols, progress, [&](index_t begin, index_t rows) {
+        T* const to = out.data + begin * z.cols;
+        std::copy_n(z.data + begin * z.cols, rows * z.cols, to);
+        if (plan.loss == Loss::cross_entropy) {
+            kernels.softmax(to, rows, z.cols);
+        } else {
+            kernels.exponential(to, rows * z.cols);
+        }
+    });
 }
 
 template <class T>
@@ -61,7 +84,7 @@ void tape_backward(const NetworkPlan& plan, const T* params, T* grads,
         layer_weight_gradient<T>(input, upstream, grads + layer.w, false, {}, T(0),
                                  &progress);
         if (layer.b >= 0) {
-            kernel_table().kernels<T>().column_sums(upstream, grads + layer.b, false);
+            sum_rows<T>(upstream, grads + layer.b, &progress);
         }
         if (l > 0) {
             Buffer<T> below(x.rows * layer.n_in);
@@ -78,62 +101,70 @@ void tape_backward(const NetworkPlan& plan, const T* params, T* grads,
 
 template <class T>
 double output_loss(const NetworkPlan& plan, MatrixView<const T> z,
-                   MatrixView<const T> t, T* dz) {
-    const index_t n = z.rows * z.cols;
-    const Buffer<T> t_rows(n);  // the loss wants one long row
-    for (index_t i = 0; i < z.rows; ++i) {
-        std::copy_n(z.data + i * z.stride, z.cols, dz + i * z.cols);
-        std::copy_n(t.data + i * t.stride, t.cols, t_rows.data() + i * t.cols);
-    }
+                   MatrixView<const T> t, T* dz, const Progress& progress) {
     const auto& kernels = kernel_table().kernels<T>();
     const Activation f = plan.layers.back().activation;
+    const bool wants = plan.loss == Loss::squared_error && f != Activation::identity;
+    Buffer<T> t_rows;  // the loss wants one long row
     Buffer<T> derivative;
-    if (plan.loss == Loss::squared_error && f != Activation::identity) {
-        derivative = Buffer<T>(n);
-        kernels.activate(f, dz, dz, derivative.data(), n);
-    }
-    double total =
-        kernels.loss_gradient({plan.loss, dz, derivative.data(), t_rows.data(), z.rows,
-                               z.cols, T(1) / static_cast<T>(z.rows), true});
-    for (index_t i = 0; i < z.rows; ++i) {
-        total += targets_loss(plan, t_rows.data() + i * z.cols);
-    }
+    double total = 0;
+    for_row_pieces(z.rows, z.cols, progress, [&](index_t begin, index_t rows) {
+        const index_t n = rows * z.cols;
+        T* const to = dz + begin * z.cols;
+        if (begin == 0) {  // no later piece is larger
+            t_rows = Buffer<T>(n);
+            derivative = Buffer<T>(wants ? n : 0);
+        }
+        for (index_t i = 0; i < rows; ++i) {
+            const T* const targets = t.data + (begin + i) * t.stride;
+            std::copy_n(z.data + (begin + i) * z.stride, z.cols, to + i * z.cols);
+            std::copy_n(targets, t.cols, t_rows.data() + i * t.cols);
+            total += targets_loss(plan, targets);
+        }
+        if (wants) {
+            kernels.activate(f, to, to, derivative.data(), n);
+        }
+        total += kernels.loss_gradient(
+            {plan.loss, to, wants ? derivative.data() : nullptr, t_rows.data(), rows,
+             z.cols, T(1) / static_cast<T>(z.rows), true});
+    });
     return total / static_cast<double>(z.rows);
 }
 
 template <class T>
 void output_backward(const NetworkPlan& plan, MatrixView<const T> z,
-                     MatrixView<const T> da, T* dz) {
+                     MatrixView<const T> da, T* dz, const Progress& progress) {
     const auto& kernels = kernel_table().kernels<T>();
-    const auto row_of = [&](index_t i) { return dz + i * z.cols; };
-    if (plan.loss == Loss::cross_entropy) {
-        // dz = a * (da - a . da), with a = softmax(z).
-        for (index_t i = 0; i < z.rows; ++i) {
-            T* const a = row_of(i);
-            const T* const upstream = da.data + i * da.stride;
-            std::copy_n(z.data + i * z.stride, z.cols, a);
-            kernels.softmax(a, 1, z.cols);
+    const auto one_row = [&](index_t i) {
+        const T* const from = z.data + i * z.stride;
+        const T* const upstream = da.data + i * da.stride;
+        T* const row = dz + i * z.cols;
+        if (plan.loss == Loss::cross_entropy) {
+            // dz = a * (da - a . da), with a = softmax(z).
+            std::copy_n(from, z.cols, row);
+            kernels.softmax(row, 1, z.cols);
             T along = 0;
             for (index_t j = 0; j < z.cols; ++j) {
-                along += a[j] * upstream[j];
+                along += row[j] * upstream[j];
             }
             for (index_t j = 0; j < z.cols; ++j) {
-                a[j] *= upstream[j] - along;
+                row[j] *= upstream[j] - along;
             }
+            return;
         }
-        return;
-    }
-    for (index_t i = 0; i < z.rows; ++i) {
-        T* const row = row_of(i);
         if (plan.loss == Loss::poisson) {  // exp is its own derivative
-            std::copy_n(z.data + i * z.stride, z.cols, row);
+            std::copy_n(from, z.cols, row);
             kernels.exponential(row, z.cols);
         } else {
-            kernels.activate(plan.layers.back().activation, z.data + i * z.stride,
-                             nullptr, row, z.cols);
+            kernels.activate(plan.layers.back().activation, from, nullptr, row, z.cols);
         }
-        kernels.scale_by(da.data + i * da.stride, row, z.cols);
-    }
+        kernels.scale_by(upstream, row, z.cols);
+    };
+    for_row_pieces(z.rows, z.cols, progress, [&](index_t begin, index_t rows) {
+        for (index_t i = begin; i < begin + rows; ++i) {
+            one_row(i);
+        }
+    });
 }
 
 #define SIGLIN_INSTANTIATE(T)                                                         \
@@ -144,9 +175,9 @@ void output_backward(const NetworkPlan& plan, MatrixView<const T> z,
         const NetworkPlan&, const T*, T*, MatrixView<const T>,                        \
         const std::vector<TapedLayer<T>>&, const T*, MatrixView<T>, const Progress&); \
     template double output_loss<T>(const NetworkPlan&, MatrixView<const T>,           \
-                                   MatrixView<const T>, T*);                          \
+                                   MatrixView<const T>, T*, const Progress&);         \
     template void output_backward<T>(const NetworkPlan&, MatrixView<const T>,         \
-                                     MatrixView<const T>, T*);
+                                     MatrixView<const T>, T*, const Progress&);
 
 SIGLIN_INSTANTIATE(float)
 SIGLIN_INSTANTIATE(double)

@@ -33,11 +33,11 @@ void tape_backward(const NetworkPlan& plan, const T* params, T* grads,
 // gradient.
 template <class T>
 double output_loss(const NetworkPlan& plan, MatrixView<const T> z,
-                   MatrixView<const T> t, T* dz);
+                   MatrixView<const T> t, T* dz, const Progress& progress);
 
 // dz (contiguous) of the last layer, from its pre-activations z and from da.
 template <class T>
 void output_backward(const NetworkPlan& plan, MatrixView<const T> z,
-                     MatrixView<const T> da, T* dz);
+                     MatrixView<const T> da, T* dz, const Progress& progress);
 
 }  // namespace siglin

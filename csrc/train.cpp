@@ -86,7 +86,8 @@ class Stepper {
     }
 
     // progress: called between passes over the parameters, before the first changes.
-    double step(const Progress& progress) {
+    // touched: whether that has let others write parameters.
+    double step(const Progress& progress, const bool& touched) {
         ++steps_;
         if (options_.optimizer == Optimizer::adam) {
             const auto t = static_cast<double>(steps_);
@@ -96,7 +97,7 @@ class Stepper {
                 args_.eps = static_cast<T>(options_.eps * root);
             }
         }
-        args_.unchecked = cannot_overflow(progress);
+        args_.unchecked = cannot_overflow(progress) && !touched;
         if (!args_.unchecked) {
             known_ = false;
         }
@@ -507,12 +508,15 @@ Buffer<double> targets_losses(const NetworkPlan& plan, MatrixView<const T> t,
 
 // Scales n gradients to a 2-norm of at most `most`, unless one is not finite.
 template <class T>
-void clip(T* grads, index_t n, double most) {
+void clip(T* grads, index_t n, double most, const Progress& progress) {
     const auto& kernels = kernel_table().kernels<T>();
+    const double pass = 2.0 * static_cast<double>(n);
+    progress(pass);
     const auto largest = static_cast<double>(kernels.largest_magnitude(grads, n));
     if (!(largest > 0) || !std::isfinite(largest)) {
         return;
     }
+    progress(pass);
     double norm = std::sqrt(2 * kernels.penalise({grads, nullptr, n, T(0), T(1)}));
     if (!std::isfinite(norm) || norm < largest) {  // the squares over- or underflowed
         double sum = 0;
@@ -523,6 +527,7 @@ void clip(T* grads, index_t n, double most) {
         norm = largest * std::sqrt(sum);
     }
     if (norm > most) {
+        progress(pass);
         const auto factor = static_cast<T>(most / norm);
         for (index_t i = 0; i < n; ++i) {
             grads[i] *= factor;
@@ -687,9 +692,9 @@ void fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
                 loop.settle();
                 heed_hooks();
                 if (extras.clip_norm > 0) {
-                    clip(grads.data(), plan.n_params, extras.clip_norm);
+                    clip(grads.data(), plan.n_params, extras.clip_norm, progress);
                 }
-                norm2 = stepper.step(progress);
+                norm2 = stepper.step(progress, loop.hooked);
             }
             if (std::isnan(norm2)) {
                 loop.diverge(loss, share);

@@ -287,8 +287,8 @@ def test_a_callback_may_write_into_its_own_network() -> None:
 def large() -> tuple[siglin.Network, Any, Any]:
     """Return a network and data on which a call takes some tenths of a second."""
     net = siglin.Network([64, 256, 1], seed=0)
-    x = np.broadcast_to(np.ones(64), (60_000, 64))
-    return net, x, np.broadcast_to(np.ones(1), (60_000, 1))
+    x = np.broadcast_to(np.ones(64), (200_000, 64))
+    return net, x, np.broadcast_to(np.ones(1), (200_000, 1))
 
 
 def test_a_fit_waits_for_those_who_read() -> None:
@@ -300,6 +300,7 @@ def test_a_fit_waits_for_those_who_read() -> None:
     reader.start()
     while net._parameters.readers == 0 and reader.is_alive():
         time.sleep(0)
+    assert reader.is_alive()
     net.fit(x[:8], t[:8], lr=10.0)
     reader.join()
     assert np.array_equal(got[0], want)
@@ -324,6 +325,7 @@ def test_a_writer_waits_for_those_who_read(write: Callable[[Any], Any]) -> None:
     reader.start()
     while net._parameters.readers == 0 and reader.is_alive():
         time.sleep(0)
+    assert reader.is_alive()
     write(net)
     reader.join()
     assert np.array_equal(got[0], want)
@@ -398,6 +400,103 @@ def test_a_signal_s_handler_may_not_fit_what_it_interrupts() -> None:
     assert all("busy" in one for one in raised)
 
 
+@pytest.mark.parametrize("handle", ["predict", "update", "fit"])
+def test_a_handler_in_a_read_never_waits_for_whom_it_keeps_waiting(handle: str) -> None:
+    """Another thread's write waits for the read that the handler has interrupted."""
+    net, x, t = large()
+    calls = {
+        "predict": lambda: net.predict(x[:1000]),
+        "update": lambda: net.update(0.0),
+        "fit": lambda: net.fit(x[:8], t[:8]),
+    }
+    raised: list[str] = []
+
+    def handler(*_: object) -> None:
+        time.sleep(0.05)  # until the other thread waits
+        try:
+            calls[handle]()
+        except RuntimeError as error:
+            raised.append(str(error))
+
+    def write() -> None:
+        while net._parameters.readers == 0:
+            time.sleep(0)
+        net.update(0.0)
+
+    writer = threading.Thread(target=write)
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        writer.start()
+        signal.setitimer(signal.ITIMER_REAL, 0.03)
+        net.predict(x)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    writer.join(60)
+    assert not writer.is_alive()
+    assert all("busy" in one for one in raised)
+    assert net._parameters.readers == 0
+    net.fit(x[:8], t[:8])
+
+
+def test_copies_beside_updates_are_of_whole_steps() -> None:
+    """All parameters are equal after each step, so that a mix of two shows."""
+    net = siglin.Network([2000, 500, 1], bias=False, init="zeros")
+    net.grads = np.ones(net.n_params)
+    done = threading.Event()
+
+    def update() -> None:
+        while not done.is_set():
+            net.update(1.0)
+
+    writer = threading.Thread(target=update)
+    writer.start()
+    try:
+        for _ in range(30):
+            state = net.__getstate__()["_params"]
+            assert state.min() == state.max()
+    finally:
+        done.set()
+        writer.join()
+
+
+def test_the_generator_of_a_copy_is_that_from_before_the_fit() -> None:
+    net = siglin.Network([3, 4, 1], seed=0)
+    before = net._generator.copy()
+    seen: list[bool] = []
+
+    def look(_: object) -> None:
+        def compare() -> None:
+            copy = net.__getstate__()["_generator"]
+            seen.append(np.array_equal(copy, before))
+
+        assert in_a_thread(compare) is None
+
+    net.fit(X, T, epochs=2, batch_size=2, callback=look)
+    assert seen == [True, True]
+    assert not np.array_equal(net._generator, before)
+
+
+def test_an_optimizer_keeps_its_memory_through_a_fit() -> None:
+    """Its moments and its count would go apart."""
+    net, adam = siglin.Network([3, 4, 1], seed=0), siglin.Adam()
+    calls: list[Callable[[], Any]] = [
+        adam.reset,
+        lambda: setattr(adam, "moments", None),
+        lambda: setattr(adam, "step_count", 0),
+    ]
+    for call in calls:
+
+        def refuse(_: object, call: Callable[[], Any] = call) -> None:
+            with pytest.raises(RuntimeError, match="busy"):
+                call()
+
+        net.fit(X, T, epochs=2, optimizer=adam, callback=refuse)
+    assert adam.step_count == 6
+    adam.reset()
+    assert adam.step_count == 0
+
+
 # ---- vectors that stay where they are ------------------------------------------------
 
 
@@ -434,3 +533,10 @@ def test_nothing_is_made_without_its_init(name: str) -> None:
     kind = getattr(_core, name)
     with pytest.raises(TypeError, match="__new__"):
         kind.__new__(kind)
+
+
+def test_a_class_of_the_core_may_be_derived_from() -> None:
+    class Derived(_core.Parameters):
+        pass
+
+    assert Derived(3, "float64").vector.size == 3

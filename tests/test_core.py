@@ -106,7 +106,6 @@ FUNCTIONS = [
     Function("loss", {"params": P, "x": X, "t": T}, {}, of_network=True),
     Function("loss_and_grads", {"params": P, "grads": P, "x": X, "t": T}, {},
              ("grads",), of_network=True),
-    Function("output_gradient", {"z": A, "t": T}, {}, of_network=True),
     Function(
         "fit", {"params": P, "x": X, "t": T, "moments": (2 * N_PARAMS,)},
         FIT | {"state": None}, ("params", "moments"), of_network=True,
@@ -738,9 +737,3 @@ def test_misaligned_generator_state_is_refused() -> None:
     state = np.zeros(33, np.uint8)[1:].view(np.uint64)
     with pytest.raises(ValueError, match="random_bits: state must be"):
         _core.random_bits(state, 2)
-
-
-def test_output_gradient_of_no_rows_is_refused() -> None:
-    nothing = np.empty((0, SIZES[-1]))
-    with pytest.raises(ShapeError, match="output_gradient: z must have at least one"):
-        make_network(np.float64).output_gradient(nothing, nothing)

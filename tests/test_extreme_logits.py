@@ -126,6 +126,17 @@ def ulps(got, want, dtype):
     return float(abs(Decimal(float(got)) - want) / Decimal(float(spacing)))
 
 
+def is_close(got, want, dtype, bound, layout):
+    """Return whether a number is within so many ulp of the exact one.
+
+    In a network subnormal numbers count as 0. The exponential of single rows adds parts
+    that are smaller than its result: within 2^24 (float32) of the smallest normal number
+    one of them may be subnormal, and is then missing.
+    """
+    missing = float(abs(Decimal(float(got)) - want)) <= float(np.finfo(dtype).tiny)
+    return ulps(got, want, dtype) <= bound or (layout in SINGLE and missing)
+
+
 def far_logits(dtype, rows):
     """Return logits up to where sigma(-z) / rows is the last normal number."""
     last = (87.33 if dtype == np.float32 else 708.39) - np.log(rows)
@@ -144,7 +155,8 @@ def test_bce_gradient_keeps_its_digits_however_sure_the_network_is(
     for z in logits_of(layout, dtype):
         for logit, t in ((z, 1.0), (-z, 0.0)):
             got, _ = LAYOUTS[layout](logit, t, dtype)
-            assert ulps(got, exact(logit, t)[1], dtype) <= bound, (logit, t)
+            want = exact(logit, t)[1]
+            assert is_close(got, want, dtype, bound, layout), (logit, t)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -178,7 +190,8 @@ def test_bce_loss_keeps_its_digits_however_sure_the_network_is(layout, dtype, ta
         soft = float(dtype.type(0.9))
         for logit, t in ((z, 1.0), (-z, 0.0), (z, 0.0), (-z, 1.0), (z, soft)):
             _, loss = LAYOUTS[layout](logit, t, dtype)
-            assert ulps(loss, exact(logit, t)[0], dtype) <= 6, (logit, t)
+            want = exact(logit, t)[0]
+            assert is_close(loss, want, dtype, 6, layout), (logit, t)
 
 
 def infinite(dtype):

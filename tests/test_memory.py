@@ -172,6 +172,25 @@ def test_no_call_without_memory_keeps_a_network(preload: Path) -> None:
             layer.forward(x)
             layer.backward(a)
 
+        wide, target = rng.normal(size=(1000, 700)), np.zeros((1000, 700))
+        steps = rng.normal(size=(50, 1000)), rng.normal(size=(50, 700))
+        stepped = wide.copy()
+        siglin.backward_update(steps[0], stepped, None, steps[1], steps[1], 0.1)
+
+        def update_a_layer():
+            target[...] = wide
+            siglin.backward_update(
+                steps[0], target, None, steps[1], steps[1], 0.1, need_dx=False
+            )
+
+        def whole(error):
+            same = [np.array_equal(target, one) for one in (wide, stepped)]
+            assert same == [error is not None, error is None]
+
+        each_allocation(update_a_layer, whole)
+        row, one = np.zeros(200), siglin.Network([200, 150, 1], seed=0)
+        each_allocation(lambda: one.learn_one(row, 1.0), lambda _: one.update(0.0))
+
         before = net.params.copy()
 
         def check(error):

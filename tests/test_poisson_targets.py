@@ -80,7 +80,6 @@ def test_many_fits_on_some_rows_have_the_whole_deviance(rng):
         "gd",
         [],
         np.empty(0),
-        0,
     )
     ((losses, *_),) = _core.fit_many(
         x,
@@ -89,7 +88,6 @@ def test_many_fits_on_some_rows_have_the_whole_deviance(rng):
         batch_size=2,
         shuffle=True,
         tol=0.0,
-        steps=np.zeros(1, np.int64),
         on_progress=None,
     )
     np.testing.assert_allclose(losses, want, rtol=1e-7)

@@ -43,7 +43,7 @@ template <const Signature& kSignature, std::size_t... kAt, class Call>
 PyObject* call_bound(PyObject* const* given, Py_ssize_t count, PyObject* keywords,
                      std::index_sequence<kAt...>, Call call) noexcept {
     constexpr int kSize = sizeof...(kAt);
-    const KeepSubnormals environment;
+    const QuickKeepSubnormals environment;
     try {
         // An error's text and an overlap are asked of Python code, which takes the
         // lock.
@@ -104,15 +104,17 @@ PyMethodDef fast_function() {
 void add_functions(py::module_& m, PyMethodDef* functions);
 void add_methods(const py::handle& type, PyMethodDef* methods);
 
-// Makes __new__ of a class that pybind11 knows a TypeError: an instance without
-// __init__ would be used uninitialised. The interpreter refuses a __new__ that it finds
-// in a base class once the class has one of its own; a call of the class finds that
-// one.
+// Makes `Class.__new__(Class)` a TypeError: an instance without __init__ would be used
+// uninitialised. `__new__` is inherited from pybind11's base class, and the interpreter
+// refuses to call it for a class whose own tp_new is another function; `Class(...)`
+// calls tp_new directly.
 template <class Class>
 void forbid_new() {
+    static newfunc base_new = nullptr;
     auto* const type = reinterpret_cast<PyTypeObject*>(py::type::of<Class>().ptr());
+    base_new = type->tp_base->tp_new;
     type->tp_new = [](PyTypeObject* t, PyObject* args, PyObject* kwargs) {
-        return t->tp_base->tp_new(t, args, kwargs);
+        return base_new(t, args, kwargs);
     };
 }
 

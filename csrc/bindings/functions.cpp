@@ -242,6 +242,7 @@ void descend(MatrixView<const T> x, MatrixView<const T> dz, MatrixView<T> w, T* 
     Scratch<T> dw(needs_dw ? w.rows * w.cols : 0);
     T* const sums = needs_dw ? dw.data() : nullptr;
     if (at_once) {
+        reserve_products<T>(packed_size<T>(x.rows, w.cols));
         layer_weight_gradient<T>(x, dz, sums, false, w, lr);
     } else {
         layer_weight_gradient<T>(x, dz, sums, false, {}, T(0), progress);

@@ -113,6 +113,13 @@ auto with_gil(Work work) {
     return taking_gil(work);
 }
 
+// Runs the handlers of signals that have come; returns whether one raised. Of a thread
+// that holds the GIL.
+inline bool handlers_raised() {
+    const CallersFloatEnvironment environment;
+    return taking_gil([] { return PyErr_CheckSignals(); }) != 0;
+}
+
 // f(args...), of a thread that holds the GIL. The arguments stay where it stops in f.
 template <class... Args>
 pybind11::object call(const pybind11::object& f, const Args&... args) {

@@ -231,7 +231,7 @@ class Network {
             extents_touch(params, x)) {
             return py::none();
         }
-        const FlushSubnormals environment;
+        const QuickFlushSubnormals environment;
         return dispatch_dtype(dtype_, [&](auto tag) -> py::object {
             using T = decltype(tag);
             constexpr index_t kFew = 64;
@@ -266,23 +266,6 @@ class Network {
         check_writable(grads);
         return loss_of("loss_and_grads", writing.array(), grads, x, t, weights,
                        checked_objective("loss_and_grads", l1, l2, scikit_learn));
-    }
-
-    // The loss of pre-activations z of the last layer, and its gradient by them.
-    py::tuple output_gradient(const py::object& z_, const py::object& t_) const {
-        const char* function = "output_gradient";
-        const Argument z = checked(function, "z", z_);
-        check_matrix(z, kAny, plan_.n_out());
-        const Argument t = argument(function, "t", t_, z);
-        check_matrix(t, z.rows(), plan_.n_out());
-        check_has_rows(z);
-        const Result dz = new_matrix(z, z.rows(), z.cols());
-        const double loss = dispatch_dtype(dtype_, [&](auto tag) {
-            using T = decltype(tag);
-            return output_loss<T>(plan_, view<T>(z), view<T>(t),
-                                  mutable_vector_data<T>(dz));
-        });
-        return py::make_tuple(loss, dz.owner);
     }
 
     // A hand-written loop: the outputs for x, and what `backward` needs of this pass,
@@ -332,8 +315,9 @@ class Network {
             const auto targets = view<T>(t);
             const auto z = view<T>(tape.z);
             double loss = 0;
-            tape.go_back<T>(
-                {}, [&](T* dz) { loss = output_loss<T>(plan_, z, targets, dz); });
+            tape.go_back<T>({}, [&](T* dz, const Progress& progress) {
+                loss = output_loss<T>(plan_, z, targets, dz, progress);
+            });
             return loss;
         });
     }
@@ -350,8 +334,9 @@ class Network {
             using T = decltype(tag);
             const auto upstream = view<T>(da);
             const auto z = view<T>(tape.z);
-            tape.go_back<T>(mutable_view<T>(dx),
-                            [&](T* dz) { output_backward<T>(plan_, z, upstream, dz); });
+            tape.go_back<T>(mutable_view<T>(dx), [&](T* dz, const Progress& progress) {
+                output_backward<T>(plan_, z, upstream, dz, progress);
+            });
         });
         return std::move(dx.owner);
     }
@@ -386,7 +371,7 @@ class Network {
                   const py::object& on_step, index_t every, const py::object& on_end,
                   const py::object& extras_, const std::string& name) const {
         const char* function = name.c_str();
-        const Fitting fitting(function, params_);
+        Fitting fitting(function, params_);
         Stepping stepping(function, memory);
         const py::object moments_ = stepping.array(dtype_);
         const Argument params = checked_vector(function, "params", fitting.array());
@@ -396,6 +381,7 @@ class Network {
             {lr, epochs, batch_size, shuffle, tol, optimizer_from(function, optimizer),
              0.0, 0.0, 0.0, stepping.step_count(step_count)},
             options, moments_);
+        fitting.keep_generator(fit_call.generator);
         const Extras extras = checked_extras(extras_, x);
         if (extras.weights) {
             check_no_overlap(params, *extras.weights);
@@ -431,6 +417,7 @@ class Network {
             }
         });
         if (!on_end.is_none() && result.reason != StopReason::diverged) {
+            const CallersFloatEnvironment environment;
             call(on_end);
         }
         return as_tuple(result);
@@ -561,7 +548,8 @@ class Network {
             }
         }
 
-        // Fills the gradients, and dx if it has data, from fill(dz) of the last layer.
+        // Fills the gradients, and dx if it has data, from fill(dz, progress) of the
+        // last layer.
         template <class T, class Fill>
         void go_back(MatrixView<T> dx, const Fill& fill) const {
             std::vector<TapedLayer<T>> tape;
@@ -573,7 +561,7 @@ class Network {
             const auto from = view<T>(x);
             interruptible(net.work(x.rows()), [&](const Progress& progress) {
                 const Buffer<T> dz(x.rows() * net.plan_.n_out());
-                fill(dz.data());
+                fill(dz.data(), progress);
                 tape_backward<T>(net.plan_, p, g, from, tape, dz.data(), dx, progress);
             });
         }
@@ -943,11 +931,12 @@ py::list fit_jobs(const py::object& x_, const std::vector<JobArguments>& jobs,
             {lr, epochs, batch_size, shuffle, tol, optimizer_from(function, optimizer),
              0.0, 0.0, 0.0, stepping.step_count(0)},
             options, moments.back()));
+        fittings.back().keep_generator(calls.back().generator);
     }
     check_jobs_apart(calls);
     const auto interrupted = [&on_progress](index_t done) {
         return with_gil([&] {
-            if (PyErr_CheckSignals() != 0) {
+            if (handlers_raised()) {
                 return true;
             }
             try {
@@ -1082,7 +1071,6 @@ void bind_network(py::module_& m) {
         .def("loss_and_grads", &Network::loss_and_grads, arg("params"), arg("grads"),
              arg("x"), arg("t"), py::kw_only(), arg("weights") = none, arg("l1") = 0.0,
              arg("l2") = 0.0, arg("scikit_learn") = false, flushing)
-        .def("output_gradient", &Network::output_gradient, arg("z"), arg("t"), flushing)
         .def("forward", &Network::forward, arg("params"), arg("x"), environment)
         .def("backward", &Network::backward, arg("params"), arg("grads"), arg("x"),
              arg("hidden"), arg("z"), arg("t"), flushing)

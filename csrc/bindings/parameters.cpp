@@ -19,8 +19,9 @@ Shared* first_shared = nullptr;
 
 ThreadId this_thread() { return PyThread_get_thread_ident(); }
 
-// Until ready(), with the lock given back in between. Whoever is waited for ends
-// without the waiting thread's help; a signal's handler may end the wait.
+// Until ready(), with the lock given back in between. Nobody waits for a thread that it
+// keeps waiting itself: where a signal's handler has interrupted this thread in a read,
+// ready() does not wait for a writer. A handler may end the wait by an exception.
 template <class Ready>
 void wait_until(Ready ready) {
     constexpr std::chrono::microseconds kBetween{100};
@@ -29,7 +30,7 @@ void wait_until(Ready ready) {
             const ReleaseGil nogil;
             std::this_thread::sleep_for(kBetween);
         }
-        if (taking_gil([] { return PyErr_CheckSignals(); }) != 0) {
+        if (handlers_raised()) {
             throw py::error_already_set();
         }
     }
@@ -77,7 +78,7 @@ py::object copy_of(const py::object& vector) {
     for (std::size_t done = 0; done < bytes; done += kPiece) {
         std::memcpy(to.array->data + done, from.array->data + done,
                     std::min(kPiece, bytes - done));
-        if (bytes > kPiece && taking_gil([] { return PyErr_CheckSignals(); }) != 0) {
+        if (bytes > kPiece && handlers_raised()) {
             throw py::error_already_set();
         }
     }
@@ -132,7 +133,14 @@ void Shared::forget_other_threads() {
 Parameters::Parameters(index_t n, DType dtype) : vector_(new_owned_vector(n, dtype)) {}
 
 py::object Parameters::snapshot() {
-    return copy_of(kept_by_others(owner_, this_thread()) ? before_ : vector_);
+    const Reading reading(py::cast(this));
+    return copy_of(reading.array());
+}
+
+py::object Parameters::snapshot_generator(const py::object& state) const {
+    const std::uint64_t* const words = generator_words("snapshot_generator", state);
+    const bool kept = kept_by_others(owner_, this_thread()) && words == generator_;
+    return new_owned_words(kept ? generator_before_.data() : words);
 }
 
 void Parameters::assign(const py::object& function, const py::object& values) {
@@ -177,7 +185,8 @@ Reading::Reading(const py::handle& parameters) {
     }
     me_ = this_thread();
     wait_until([&] {
-        return !of->writes_parameters_ || !of->kept_by_others(of->writer_, me_);
+        return !of->writes_parameters_ || !of->kept_by_others(of->writer_, me_) ||
+               of->is_read_by(me_);
     });
     if (of->kept_by_others(of->owner_, me_)) {
         array_ = of->before_;
@@ -203,7 +212,7 @@ Writing::Writing(const char* function, const py::handle& parameters, What what) 
     }
     const ThreadId me = this_thread();
     wait_until([&] {
-        if (of->kept_by_others(of->owner_, me) || of->writer_ == me) {
+        if (of->kept_by_others(of->owner_, me) || of->would_wait_for_itself(me)) {
             refuse_busy(function);
         }
         return of->writer_ == 0;
@@ -236,12 +245,21 @@ Fitting::Fitting(const char* function, const py::handle& parameters) {
     }
     const ThreadId me = this_thread();
     wait_until([&] {
-        if (of->owner_ != 0 || of->writer_ == me) {
+        if (of->owner_ != 0 || of->would_wait_for_itself(me)) {
             refuse_busy(function);
         }
         return of->writer_ == 0;
     });
-    of->before_ = copy_of(of->vector_);
+    // Nobody else writes while the copy is made, in which handlers may run.
+    of->writer_ = me;
+    of->writes_parameters_ = false;
+    try {
+        of->before_ = copy_of(of->vector_);
+    } catch (...) {
+        of->writer_ = 0;
+        throw;
+    }
+    of->writer_ = 0;
     of->owner_ = me;
     of_ = of;
     try {
@@ -254,6 +272,13 @@ Fitting::Fitting(const char* function, const py::handle& parameters) {
     array_ = of->vector_;
 }
 
+void Fitting::keep_generator(const std::uint64_t* words) {
+    if (of_ != nullptr) {
+        of_->generator_ = words;
+        std::copy_n(words, 4, of_->generator_before_.begin());
+    }
+}
+
 void Fitting::undo() {
     if (of_ != nullptr) {
         copy_values(of_->before_, of_->vector_);
@@ -262,13 +287,44 @@ void Fitting::undo() {
 
 void Fitting::end() {
     if (of_ != nullptr) {
+        of_->generator_ = nullptr;
         of_->owner_ = 0;
         of_->before_ = py::object();
         of_ = nullptr;
     }
 }
 
+void OptimizerMemory::check_free(const char* function) const {
+    if (owner_ != 0) {
+        throw std::runtime_error(std::string(function) +
+                                 ": the optimizer is busy with a fit");
+    }
+}
+
+void OptimizerMemory::set_moments(const py::object& moments) {
+    check_free("moments");
+    moments_ = moments;
+}
+
+void OptimizerMemory::set_step_count(std::int64_t count) {
+    check_free("step_count");
+    step_count_ = count;
+}
+
 void OptimizerMemory::reset() {
+    check_free("reset");
+    forget();
+}
+
+py::tuple OptimizerMemory::snapshot() const {
+    if (owner_ != this_thread()) {  // whose callback stands between two steps
+        check_free("copy");
+    }
+    return py::make_tuple(moments_.is_none() ? moments_ : copy_of(moments_),
+                          step_count_);
+}
+
+void OptimizerMemory::forget() {
     moments_ = py::none();
     step_count_ = 0;
 }
@@ -276,7 +332,7 @@ void OptimizerMemory::reset() {
 void OptimizerMemory::forget_others(ThreadId me) {
     if (owner_ != 0 && owner_ != me) {
         owner_ = 0;
-        reset();
+        forget();
     }
 }
 
@@ -318,7 +374,7 @@ void Stepping::add_steps(std::int64_t steps) {
 
 void Stepping::forget() {
     if (of_ != nullptr) {
-        of_->reset();
+        of_->forget();
     }
 }
 
@@ -343,6 +399,7 @@ void bind_parameters(py::module_& m) {
         .def_property_readonly("vector", &Parameters::vector)
         .def_property_readonly("readers", &Parameters::readers)
         .def("snapshot", &Parameters::snapshot)
+        .def("snapshot_generator", &Parameters::snapshot_generator, arg("state"))
         .def("assign", &Parameters::assign, arg("function"), arg("values"));
     py::class_<OptimizerMemory>(m, "OptimizerMemory")
         .def(py::init<>())
@@ -351,6 +408,7 @@ void bind_parameters(py::module_& m) {
         .def_property("step_count", &OptimizerMemory::step_count,
                       &OptimizerMemory::set_step_count)
         .def_property_readonly("is_busy", &OptimizerMemory::is_busy)
+        .def("snapshot", &OptimizerMemory::snapshot)
         .def("reset", &OptimizerMemory::reset);
     forbid_new<Parameters>();
     forbid_new<OptimizerMemory>();

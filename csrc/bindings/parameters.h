@@ -5,6 +5,8 @@
 // So an exception at any bytecode, of a signal handler too, leaves nobody locked out.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -42,8 +44,10 @@ class Parameters final : public Shared {
     Parameters(index_t n, DType dtype);
 
     py::object vector() const { return vector_; }
-    // A copy for the calling thread.
+    // Copies for the calling thread, of the vector and of a generator's words: those
+    // from before another thread's fit.
     py::object snapshot();
+    py::object snapshot_generator(const py::object& state) const;
     // Copies values (a vector of the same dtype and size) into the vector.
     void assign(const py::object& function, const py::object& values);
 
@@ -62,16 +66,25 @@ class Parameters final : public Shared {
 
     void forget_others(ThreadId me) override;
     bool read_by_others(ThreadId me) const;
+    bool is_read_by(ThreadId me) const {
+        return std::find(readers_.begin(), readers_.end(), me) != readers_.end();
+    }
+    // In a signal's handler: whether this thread writes, or keeps the writer waiting.
+    bool would_wait_for_itself(ThreadId me) const {
+        return writer_ == me || (writer_ != 0 && is_read_by(me));
+    }
     bool kept_by_others(ThreadId owner, ThreadId me) const {
         return owner != 0 && owner != me;
     }
 
     py::object vector_;
-    py::object before_;               // the copy, while a fit runs
-    ThreadId owner_ = 0;              // the thread that fits
-    ThreadId writer_ = 0;             // the thread that makes a short write
-    bool writes_parameters_ = false;  // or the gradients alone
-    std::vector<ThreadId> readers_;   // of the vector itself, one entry for each read
+    py::object before_;                         // the copy, while a fit runs
+    ThreadId owner_ = 0;                        // the thread that fits
+    ThreadId writer_ = 0;                       // the thread that makes a short write
+    bool writes_parameters_ = false;            // or the gradients alone
+    const std::uint64_t* generator_ = nullptr;  // that the fit draws from
+    std::array<std::uint64_t, 4> generator_before_{};  // and what it was
+    std::vector<ThreadId> readers_;  // of the vector itself, one entry for each read
 };
 
 // The Parameters behind a handle, or null for anything else.
@@ -126,6 +139,8 @@ class Fitting {
     const py::object& array() const { return array_; }
     // Puts the parameters from before the fit back.
     void undo();
+    // What the fit draws from, before it does.
+    void keep_generator(const std::uint64_t* words);
 
   private:
     void end();
@@ -138,16 +153,20 @@ class Fitting {
 class OptimizerMemory final : public Shared {
   public:
     py::object moments() const { return moments_; }
-    void set_moments(const py::object& moments) { moments_ = moments; }
     std::int64_t step_count() const { return step_count_; }
-    void set_step_count(std::int64_t count) { step_count_ = count; }
-
     bool is_busy() const { return owner_ != 0; }
-
+    // A copy of the moments, or None, and the count.
+    py::tuple snapshot() const;
+    // Each of these throws RuntimeError ("busy") during a fit.
+    void set_moments(const py::object& moments);
+    void set_step_count(std::int64_t count);
     void reset();
 
   private:
     friend class Stepping;
+
+    void check_free(const char* function) const;
+    void forget();
 
     // In the child of a fork the vectors may be those of half a step.
     void forget_others(ThreadId me) override;

@@ -269,7 +269,7 @@ class Network:
         }
         state["_params"] = self._parameters.snapshot()
         state["_grads"] = self._grads.copy()
-        state["_generator"] = self._generator.copy()
+        state["_generator"] = self._parameters.snapshot_generator(self._generator)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

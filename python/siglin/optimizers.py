@@ -89,9 +89,7 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         state = {n: v for n, v in vars(self).items() if n != "memory"}
-        moments = self.moments
-        state["moments"] = None if moments is None else moments.copy()
-        state["step_count"] = self.step_count
+        state["moments"], state["step_count"] = self.memory.snapshot()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
