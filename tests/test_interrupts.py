@@ -195,9 +195,16 @@ def delay_of(call: Call, moment: float) -> float:
     return time.perf_counter() - start - moment
 
 
+# Half a minute of them in each run of the tests, the others in the slow ones.
+QUICK = ["relu", "forward, square", "backward_update, square", "Network, wide loop"]
+
+
 @pytest.mark.timing
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=[] if c in QUICK else pytest.mark.slow) for c in CASES],
+)
 def test_an_interrupt_arrives_within_a_tenth_of_a_second(
     case: str, threads: int
 ) -> None:

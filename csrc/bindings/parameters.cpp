@@ -162,6 +162,7 @@ bool Parameters::read_by_others(ThreadId me) const {
 
 void Parameters::forget_others(ThreadId me) {
     std::erase_if(readers_, [me](ThreadId reader) { return reader != me; });
+    waiting_ = 0;
     if (writer_ != me) {
         writer_ = 0;
     }
@@ -177,6 +178,21 @@ Parameters* parameters_of(const py::handle& value) {
     return instance_of<Parameters>(value);
 }
 
+template <class Ready>
+void Parameters::wait_in_turn(bool in_turn, Ready ready) {
+    if ((!in_turn || waiting_ == 0) && ready()) {
+        return;
+    }
+    struct Waiting {
+        int& count;
+        explicit Waiting(int& c) : count(c) { ++count; }
+        ~Waiting() { count = std::max(count - 1, 0); }  // a fork sets it to 0
+    };
+    const Waiting waiting(waiting_);
+    bool again = false;
+    wait_until([&] { return std::exchange(again, true) && ready(); });
+}
+
 Reading::Reading(const py::handle& parameters) {
     Parameters* const of = parameters_of(parameters);
     if (of == nullptr) {
@@ -184,7 +200,7 @@ Reading::Reading(const py::handle& parameters) {
         return;
     }
     me_ = this_thread();
-    wait_until([&] {
+    of->wait_in_turn(false, [&] {
         return !of->writes_parameters_ || !of->kept_by_others(of->writer_, me_) ||
                of->is_read_by(me_);
     });
@@ -211,7 +227,7 @@ Writing::Writing(const char* function, const py::handle& parameters, What what) 
         return;
     }
     const ThreadId me = this_thread();
-    wait_until([&] {
+    of->wait_in_turn(true, [&] {
         if (of->kept_by_others(of->owner_, me) || of->would_wait_for_itself(me)) {
             refuse_busy(function);
         }
@@ -244,7 +260,7 @@ Fitting::Fitting(const char* function, const py::handle& parameters) {
         return;
     }
     const ThreadId me = this_thread();
-    wait_until([&] {
+    of->wait_in_turn(true, [&] {
         if (of->owner_ != 0 || of->would_wait_for_itself(me)) {
             refuse_busy(function);
         }

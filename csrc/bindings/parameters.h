@@ -65,6 +65,10 @@ class Parameters final : public Shared {
     friend class Fitting;
 
     void forget_others(ThreadId me) override;
+    // Until ready(); in turn: not before those who wait already. Nobody is kept out by
+    // a thread that writes again and again.
+    template <class Ready>
+    void wait_in_turn(bool in_turn, Ready ready);
     bool read_by_others(ThreadId me) const;
     bool is_read_by(ThreadId me) const {
         return std::find(readers_.begin(), readers_.end(), me) != readers_.end();
@@ -84,6 +88,7 @@ class Parameters final : public Shared {
     bool writes_parameters_ = false;            // or the gradients alone
     const std::uint64_t* generator_ = nullptr;  // that the fit draws from
     std::array<std::uint64_t, 4> generator_before_{};  // and what it was
+    int waiting_ = 0;  // who waits for a writer: the next one lets them in first
     std::vector<ThreadId> readers_;  // of the vector itself, one entry for each read
 };
 
