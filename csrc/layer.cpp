@@ -472,26 +472,22 @@ void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
     if (n_in == 0 || n_out == 0) {
         return;
     }
-    const bool cuts = progress != nullptr && packed_w == nullptr && w.data == nullptr;
-    if (cuts && depth_blocks(x.rows) > 1) {
-        const index_t depths = depth_blocks(x.rows);
-        const double each =
-            time_of<T>(area(n_in, n_out) * kDepth, area(kDepth, n_in + n_out));
-        const double most = kMostBetweenCalls * num_threads() / each;
-        if (most < static_cast<double>(depths)) {
-            weight_gradient_in_pieces(x, dz, dw, accumulate,
-                                      std::max(static_cast<index_t>(most), index_t{1}),
-                                      *progress);
-            return;
-        }
-    }
     const double work = area(n_in, n_out) * static_cast<double>(x.rows + 1);
     const double time =
         time_of<T>(work, area(n_in, n_out) + area(x.rows, n_in + n_out));
     index_t block = rows_of_block(kernels, n_in, work);
-    if (cuts) {
-        block = rows_between_calls(block, time / static_cast<double>(n_in),
-                                   kernels.tile_rows);
+    if (progress != nullptr && packed_w == nullptr && w.data == nullptr) {
+        const double each = time / static_cast<double>(n_in);
+        const index_t depths = depth_blocks(x.rows);
+        if (depths > 1 && each * static_cast<double>(block) > kMostOfBlock) {
+            const double most =
+                kMostBetweenCalls * num_threads() * static_cast<double>(depths) / time;
+            weight_gradient_in_pieces(
+                x, dz, dw, accumulate,
+                std::clamp(static_cast<index_t>(most), index_t{1}, depths), *progress);
+            return;
+        }
+        block = rows_between_calls(block, each, kernels.tile_rows);
     }
     PackedOperand<T> packed;
     if (block < n_in || packed_w != nullptr) {
