@@ -1,6 +1,7 @@
 #include "layer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -73,8 +74,10 @@ index_t rows_of_block(const Kernels<T>& kernels, index_t rows, double work) {
 }
 
 // What a thread does at most between two calls of Progress, in multiply-adds of
-// float32: 5 ms of one core of a 2.6 GHz Zen 4, 30 of one without fused multiply-adds.
-constexpr double kMostBetweenCalls = 3e8;
+// float32: 8 ms of one core of a 2.6 GHz Zen 4, 50 of one without fused multiply-adds.
+// (With 3e8 two threads wait for each other so often that 400 rows of 3000 x 3000 take
+// 1.1 times as long where other work shares the machine.)
+constexpr double kMostBetweenCalls = 5e8;
 
 // The time of work, in that measure, on so many elements of memory: half a nanosecond
 // for each float32, with what the system does for a page that is touched first.
@@ -83,10 +86,13 @@ double time_of(double multiply_adds, double elements) {
     return (multiply_adds + 30.0 * elements) * sizeof(T) / sizeof(float);
 }
 
-// How many of the `block` rows take less than kMostBetweenCalls together, in whole
-// tiles where that is one or more. time: of a row.
+// What a block, which nothing can interrupt, takes at most, if it can be cut.
+constexpr double kMostOfBlock = 2 * kMostBetweenCalls;
+
+// How many of the `block` rows take less than kMostOfBlock together, in whole tiles
+// where that is one or more. time: of a row.
 index_t rows_between_calls(index_t block, double time, index_t tile) {
-    const double most = kMostBetweenCalls / std::max(time, 1.0);
+    const double most = kMostOfBlock / std::max(time, 1.0);
     if (most >= static_cast<double>(block)) {
         return block;
     }
@@ -95,21 +101,20 @@ index_t rows_between_calls(index_t block, double time, index_t tile) {
 }
 
 // The columns of a product's right operand (k, n) that are worked on together where
-// progress is asked for: fewer than all where all would take too long for 48 rows. With
-// fewer rows in a block the operand would be read from memory again too often.
+// progress is asked for: fewer than all where a block of rows would take too long. With
+// fewer rows instead, the operand would be read from memory too often (256 rows of
+// 1800 x 1800, float32, one thread: 1.18 times the time).
 template <class T>
-index_t columns_between_calls(const Kernels<T>& kernels, index_t rows, index_t k,
+index_t columns_between_calls(const Kernels<T>& kernels, index_t block, index_t k,
                               index_t n) {
-    const auto time_of_column = [&](index_t most_rows) {
-        const auto m = static_cast<double>(std::min(rows, most_rows));
-        return static_cast<double>(k) * time_of<T>(m, 1);
-    };
-    if (time_of_column(48) * static_cast<double>(n) <= kMostBetweenCalls) {
+    const double each =
+        static_cast<double>(k) * time_of<T>(static_cast<double>(block), 1);
+    const double pieces = static_cast<double>(n) * each / kMostOfBlock;
+    if (pieces <= 1) {
         return n;
     }
-    const auto cols = static_cast<index_t>(kMostBetweenCalls / time_of_column(192));
-    return std::clamp(cols / kernels.tile_cols, index_t{1}, n / kernels.tile_cols + 1) *
-           kernels.tile_cols;
+    const auto cols = static_cast<index_t>(static_cast<double>(n) / std::ceil(pieces));
+    return (cols / kernels.tile_cols + 1) * kernels.tile_cols;
 }
 
 // share_rows of more than one block.
@@ -390,9 +395,12 @@ void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
     if (a.rows == 0 || a.cols == 0) {
         return;
     }
+    const double each = activation_cost<T>(activation) + static_cast<double>(x.cols);
+    const double work = area(a.rows, a.cols) * each;
+    index_t block = rows_of_block(kernels, a.rows, work);
     const bool cuts = progress != nullptr && packed_w == nullptr;
     if (cuts) {
-        const index_t most = columns_between_calls(kernels, a.rows, x.cols, a.cols);
+        const index_t most = columns_between_calls(kernels, block, x.cols, a.cols);
         if (most < a.cols) {
             for (index_t j = 0; j < a.cols; j += most) {
                 const index_t n = std::min(most, a.cols - j);
@@ -403,11 +411,8 @@ void layer_forward(MatrixView<const T> x, MatrixView<const T> w, const T* b,
             return;
         }
     }
-    const double each = activation_cost<T>(activation) + static_cast<double>(x.cols);
-    const double work = area(a.rows, a.cols) * each;
     const double time =
         time_of<T>(work, area(a.rows, x.cols) + 2 * area(a.rows, a.cols));
-    index_t block = rows_of_block(kernels, a.rows, work);
     if (cuts) {
         block = rows_between_calls(block, time / static_cast<double>(a.rows),
                                    kernels.tile_rows);
@@ -438,10 +443,12 @@ void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
     if (dx.rows == 0 || dx.cols == 0) {
         return;
     }
+    const double work = area(dx.rows, dx.cols) * static_cast<double>(dz.cols + 1);
+    index_t block = rows_of_block(kernels, dx.rows, work);
     // A factor goes over whole rows.
     const bool cuts = progress != nullptr && packed_w == nullptr && factor == nullptr;
     if (cuts) {
-        const index_t most = columns_between_calls(kernels, dx.rows, dz.cols, dx.cols);
+        const index_t most = columns_between_calls(kernels, block, dz.cols, dx.cols);
         if (most < dx.cols) {
             for (index_t j = 0; j < dx.cols; j += most) {
                 const index_t n = std::min(most, dx.cols - j);
@@ -451,10 +458,8 @@ void layer_input_gradient(MatrixView<const T> dz, MatrixView<const T> w,
             return;
         }
     }
-    const double work = area(dx.rows, dx.cols) * static_cast<double>(dz.cols + 1);
     const double time =
         time_of<T>(work, area(dx.rows, dx.cols) + area(dz.rows, dz.cols));
-    index_t block = rows_of_block(kernels, dx.rows, work);
     if (cuts) {
         block = rows_between_calls(block, time / static_cast<double>(dx.rows),
                                    kernels.tile_rows);
@@ -482,26 +487,22 @@ void layer_weight_gradient(MatrixView<const T> x, MatrixView<const T> dz, T* dw,
     if (n_in == 0 || n_out == 0) {
         return;
     }
-    const bool cuts = progress != nullptr && packed_w == nullptr && w.data == nullptr;
-    if (cuts && depth_blocks(x.rows) > 1) {
-        const index_t depths = depth_blocks(x.rows);
-        const double each =
-            time_of<T>(area(n_in, n_out) * kDepth, area(kDepth, n_in + n_out));
-        const double most = kMostBetweenCalls * num_threads() / each;
-        if (most < static_cast<double>(depths)) {
-            weight_gradient_in_pieces(x, dz, dw, accumulate,
-                                      std::max(static_cast<index_t>(most), index_t{1}),
-                                      *progress);
-            return;
-        }
-    }
     const double work = area(n_in, n_out) * static_cast<double>(x.rows + 1);
     const double time =
         time_of<T>(work, area(n_in, n_out) + area(x.rows, n_in + n_out));
     index_t block = rows_of_block(kernels, n_in, work);
-    if (cuts) {
-        block = rows_between_calls(block, time / static_cast<double>(n_in),
-                                   kernels.tile_rows);
+    if (progress != nullptr && packed_w == nullptr && w.data == nullptr) {
+        const double each = time / static_cast<double>(n_in);
+        const index_t depths = depth_blocks(x.rows);
+        if (depths > 1 && each * static_cast<double>(block) > kMostOfBlock) {
+            const double most =
+                kMostBetweenCalls * num_threads() * static_cast<double>(depths) / time;
+            weight_gradient_in_pieces(
+                x, dz, dw, accumulate,
+                std::clamp(static_cast<index_t>(most), index_t{1}, depths), *progress);
+            return;
+        }
+        block = rows_between_calls(block, each, kernels.tile_rows);
     }
     PackedOperand<T> packed;
     if (block < n_in || packed_w != nullptr) {
