@@ -200,6 +200,7 @@ SIGLIN_INLINE Vec<T> cross_entropy_lanes(T* z, const T* t, index_t rows, index_t
     const Vec<T> zero = {};
     Vec<T> of_z[kMostClassesByLanes + kLanes<T>];
     Vec<T> of_t[kMostClassesByLanes + kLanes<T>];
+    of_z[0] = Vec<T>{};  // GCC does not see that there is a class
     rows_to_lanes(z, rows, cols, of_z);
     rows_to_lanes(t, rows, cols, of_t);
     Vec<T> max = of_z[0];
