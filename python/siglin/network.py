@@ -383,6 +383,8 @@ bias=True, dtype='float64')
         TypeError, ValueError
             If there are more or fewer arrays, or one is not made of numbers. Nothing is
             changed then.
+        RuntimeError
+            If another thread fits the network ("busy").
 
         Examples
         --------
@@ -503,6 +505,8 @@ bias=True, dtype='float64')
         ------
         ShapeError, DTypeError, ValueError
             As `loss`; ValueError also if a layer has the activation "step".
+        RuntimeError
+            If another thread fits the network ("busy").
 
         Examples
         --------
@@ -571,7 +575,7 @@ bias=True, dtype='float64')
         Raises
         ------
         RuntimeError
-            If there was no `forward`.
+            If there was no `forward`, or another thread fits the network ("busy").
         ShapeError, DTypeError, ValueError
             As `loss_and_grads`.
 
@@ -605,7 +609,7 @@ bias=True, dtype='float64')
         Raises
         ------
         RuntimeError
-            If there was no `forward`.
+            If there was no `forward`, or another thread fits the network ("busy").
         ShapeError, DTypeError
             If da has another shape, or is of the other float dtype.
         ValueError
@@ -642,7 +646,9 @@ bias=True, dtype='float64')
         Raises
         ------
         TypeError, ValueError
-            If lr is no real number, or NaN or infinite.
+            If lr is not a real number, or NaN or infinite.
+        RuntimeError
+            If another thread fits the network ("busy").
 
         Examples
         --------
@@ -758,7 +764,7 @@ bias=True, dtype='float64')
             If the loss or a parameter is no longer finite. The network keeps its last
             finite parameters.
         RuntimeError
-            If the network is busy with another fit.
+            If the network or the optimizer is busy with another fit.
         KeyboardInterrupt
             On Ctrl-C. The network keeps the parameters of the last whole step.
 

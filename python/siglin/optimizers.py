@@ -66,7 +66,7 @@ class Optimizer:
                 check_held(f"{type(self).__name__}: {name}", value, dtype)
 
     def reset(self) -> None:
-        """Forget all steps."""
+        """Forget all steps; RuntimeError ("busy") during a fit."""
         self.memory.reset()
 
     def prepare(self, function: str, n_params: int, dtype: DType) -> Array:
