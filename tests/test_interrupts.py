@@ -196,7 +196,7 @@ def delay_of(call: Call, moment: float) -> float:
 
 
 # Half a minute of them in each run of the tests, the others in the slow ones.
-QUICK = ["relu", "forward, square", "backward_update, square", "Network, wide loop"]
+QUICK = ["relu", "forward, square", "Network, wide loop"]
 
 
 @pytest.mark.timing
