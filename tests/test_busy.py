@@ -123,7 +123,7 @@ def doors() -> dict[str, Callable[[siglin.Network, siglin.Adam], Any]]:
         "loss": lambda net, _: net.loss(X, T),
         "loss_and_grads": lambda net, _: net.loss_and_grads(X, T),
         "a loop by hand": by_hand,
-        "a loss of one's own": from_da,
+        "a loss by hand": from_da,
         "set_weights": set_all,
         "astype": lambda net, _: net.astype("float32"),
     }
@@ -299,16 +299,22 @@ def large() -> tuple[siglin.Network, Any, Any]:
     return net, x, np.broadcast_to(np.ones(1), (200_000, 1))
 
 
+def reading(read: Callable[[], Any], net: siglin.Network) -> threading.Thread:
+    """Return a thread that has begun to read the parameters, and goes on."""
+    reader = threading.Thread(target=read)
+    reader.start()
+    while net._parameters.readers == 0 and reader.is_alive():
+        time.sleep(0)
+    assert reader.is_alive()
+    return reader
+
+
 def test_a_fit_waits_for_those_who_read() -> None:
     """A prediction that has begun on the parameters themselves is of them alone."""
     net, x, t = large()
     want = net.predict(x)
     got = []
-    reader = threading.Thread(target=lambda: got.append(net.predict(x)))
-    reader.start()
-    while net._parameters.readers == 0 and reader.is_alive():
-        time.sleep(0)
-    assert reader.is_alive()
+    reader = reading(lambda: got.append(net.predict(x)), net)
     net.fit(x[:8], t[:8], lr=10.0)
     reader.join()
     assert np.array_equal(got[0], want)
@@ -329,11 +335,7 @@ def test_a_writer_waits_for_those_who_read(write: Callable[[Any], Any]) -> None:
     net.grads = np.ones(net.n_params)
     want = net.predict(x)
     got = []
-    reader = threading.Thread(target=lambda: got.append(net.predict(x)))
-    reader.start()
-    while net._parameters.readers == 0 and reader.is_alive():
-        time.sleep(0)
-    assert reader.is_alive()
+    reader = reading(lambda: got.append(net.predict(x)), net)
     write(net)
     reader.join()
     assert np.array_equal(got[0], want)

@@ -172,7 +172,7 @@ CASES: dict[str, tuple[Callable[..., Call], tuple[Any, ...]]] = {
     "Network.backward": (network_backward, (300, 3000, True)),
     "Network.backward_from": (network_backward, (200, 3000, False)),
     "Network, wide loop": (wide_loop, (3_000_000, True)),
-    "Network, wide loop of one's own": (wide_loop, (3_000_000, False)),
+    "Network, wide loop, own loss": (wide_loop, (3_000_000, False)),
     "Network.predict": (predict, (400, 3000)),
     "Network.fit, shuffles": (shuffled_fit, (15_000_000,)),
     "Network.fit, gd": (fit, (300, 3000, "gd")),

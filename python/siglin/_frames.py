@@ -72,7 +72,7 @@ def numbers_of(columns: list[tuple[object, Any]]) -> npt.NDArray[Any] | str:
 
 
 def fault_of(value: Any) -> str | None:
-    """Say which column of a frame is the first that is no finite numbers, if one is."""
+    """Name the first column of a frame that does not hold finite numbers, if there is one."""
     for label, column in columns_of(value) or ():
         array = read_column(column, objects=True)
         if not isinstance(array, str):
