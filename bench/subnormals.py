@@ -83,7 +83,7 @@ def by_epoch(rounds: int) -> list[str]:
     import numpy as np  # noqa: PLC0415
 
     import siglin  # noqa: PLC0415
-    from siglin.optimizers import OPTIMIZERS  # noqa: PLC0415
+    from siglin._training.optimizers import OPTIMIZERS  # noqa: PLC0415
 
     rng = np.random.default_rng(1)
     x, labels = rng.normal(size=(150, 4)), rng.integers(3, size=150)

@@ -1,4 +1,4 @@
-// One layer on the kernel table in use: what functions.py and Dense call.
+// One layer on the kernel table in use: what _functions.py and Dense call.
 #pragma once
 
 #include <functional>

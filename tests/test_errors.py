@@ -11,7 +11,7 @@ import scipy.sparse
 
 import siglin
 from helpers import assert_same_bits
-from siglin import DTypeError, ShapeError, functions, reference
+from siglin import DTypeError, ShapeError, _functions, reference
 
 ROWS, N_IN, N_OUT = 4, 3, 2
 
@@ -134,7 +134,7 @@ def test_forced_target():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("wrong", [1e-3, np.nan])
 def test_self_test_notices_one_wrong_number(name, dtype, wrong, monkeypatch):
-    right = getattr(functions, name)
+    right = getattr(_functions, name)
 
     def spoilt(*args):
         result = right(*args)
@@ -144,7 +144,7 @@ def test_self_test_notices_one_wrong_number(name, dtype, wrong, monkeypatch):
         return result
 
     siglin.self_test()
-    monkeypatch.setattr(functions, name, spoilt)
+    monkeypatch.setattr(_functions, name, spoilt)
     with pytest.raises(
         RuntimeError, match=f"self_test: target .* {np.dtype(dtype)} is"
     ):

@@ -15,7 +15,7 @@ import pytest
 import siglin
 from helpers import assert_same_bits
 from siglin import _core, reference
-from siglin.training import Watch
+from siglin._training.run import Watch
 
 OPTIMIZERS = ["gd", "momentum", "nesterov", "adam"]
 SIZES = [3, 5, 2]

@@ -231,7 +231,7 @@ def test_what_is_unpickled_owns_plain_writable_arrays(name, way, dtype, tmp_path
     model = make(dtype)
     arrived = WAYS[way](model, tmp_path)
     arrays = dict(arrays_of(arrived, name, {}))
-    if isinstance(arrived, siglin.optimizers.Optimizer):
+    if isinstance(arrived, siglin._training.optimizers.Optimizer):
         arrays["moments"] = arrived.moments
     if name == "GradientDescent":
         assert arrays.pop("moments") is None

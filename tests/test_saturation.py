@@ -8,7 +8,7 @@ from sklearn import datasets
 
 import siglin
 from siglin import reference
-from siglin.saturation import LEAST_WORK, loss_of_constant
+from siglin._training.saturation import LEAST_WORK, loss_of_constant
 
 # name: its data, the output's size, the loss
 DATA = {

@@ -53,7 +53,7 @@ def test_training_leaves_no_subnormal_number(rows, optimizer, dtype, target):
     net.params = np.full(net.n_params, tiny(dtype), dtype)
     x = np.full((rows, 2), tiny(dtype), dtype)
     t = np.full((rows, 1), 0.5, dtype)
-    method = siglin.optimizers.OPTIMIZERS[optimizer]()
+    method = siglin._training.optimizers.OPTIMIZERS[optimizer]()
     net.fit(x, t, lr=0.1, epochs=3, optimizer=method)
     moments = method.moments
     for values in (net.params, net.loss_and_grads(x, t)[1], moments):

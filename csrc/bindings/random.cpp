@@ -88,7 +88,7 @@ void fill_normal(const py::object& state, const py::object& out) {
     fill("fill_normal", state, out, [](Generator& g) { return g.normal(); });
 }
 
-// The bound of init_weights' uniform numbers (layers.py). Not in Python, which would
+// The bound of init_weights' uniform numbers (_layers.py). Not in Python, which would
 // round it as its caller does.
 double init_bound(const std::string& init, double gain, double n_in, double n_out) {
     if (init == "glorot") {

@@ -37,16 +37,7 @@ if siglin._core.complaint():
     warnings.warn(siglin._core.complaint(), RuntimeWarning, stacklevel=2)
     del warnings
 
-from siglin.errors import (
-    DivergenceError,
-    DTypeError,
-    ModelFormatError,
-    SaturationWarning,
-    ShapeError,
-    SiglinError,
-)
-from siglin.files import load
-from siglin.functions import (
+from siglin._functions import (
     Gradients,
     backward,
     backward_update,
@@ -58,13 +49,22 @@ from siglin.functions import (
     targets,
     update,
 )
-from siglin.layers import Dense
-from siglin.many import fit_many
-from siglin.network import Network, Neuron
-from siglin.optimizers import Adam, GradientDescent, Momentum, Nesterov
-from siglin.perceptron import Perceptron
+from siglin._layers import Dense
+from siglin._network import Network, Neuron
+from siglin._perceptron import Perceptron
+from siglin._training.many import fit_many
+from siglin._training.optimizers import Adam, GradientDescent, Momentum, Nesterov
+from siglin._training.run import History
+from siglin.errors import (
+    DivergenceError,
+    DTypeError,
+    ModelFormatError,
+    SaturationWarning,
+    ShapeError,
+    SiglinError,
+)
+from siglin.files import load
 from siglin.threads import get_num_threads, num_threads, set_num_threads
-from siglin.training import History
 
 __version__ = "0.1.0"
 

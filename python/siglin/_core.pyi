@@ -1,4 +1,4 @@
-"""Types of the compiled core: the strict layer under functions.py, layers.py and network.py.
+"""Types of the compiled core: the strict layer under _functions.py, _layers.py and _network.py.
 
 Every array is used as it is: float32 or float64 of native byte order, aligned, of the one
 dtype of the call. A matrix has unit column stride and any row stride that is a multiple of

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 
-from siglin._arrays import AnyArray
+from siglin._data.arrays import AnyArray
 
 Point: TypeAlias = tuple[float, float]
 

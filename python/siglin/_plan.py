@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from siglin._arrays import (
+from siglin._data.arrays import (
     Array,
     DType,
     check_choice,
@@ -17,8 +17,8 @@ from siglin._arrays import (
     check_param_count,
     check_size,
 )
+from siglin._layers import ACTIVATIONS, Dense
 from siglin.errors import DTypeError, ShapeError
-from siglin.layers import ACTIVATIONS, Dense
 
 # Each loss, and the output activation it has by default. The two cross-entropies are
 # computed from logits and allow no other.

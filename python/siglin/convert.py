@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from siglin._arrays import Array, ArrayLike, check_choice, check_flag, normalise
+from siglin._data.arrays import Array, ArrayLike, check_choice, check_flag, normalise
+from siglin._layers import Dense
+from siglin._network import Network
 from siglin._plan import OUTPUTS
 from siglin.errors import DTypeError, ShapeError
-from siglin.layers import Dense
-from siglin.network import Network
 
 __all__ = ["from_sklearn", "from_torch", "to_sklearn", "to_torch"]
 

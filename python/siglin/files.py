@@ -32,7 +32,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from siglin._arrays import (
+from siglin._data.arrays import (
     FLOAT32,
     FLOAT64,
     Array,
@@ -42,12 +42,12 @@ from siglin._arrays import (
     check_integer,
     check_size,
 )
+from siglin._layers import ACTIVATIONS, Dense
+from siglin._network import Network, Neuron
+from siglin._perceptron import Perceptron
 from siglin._plan import OUTPUTS, Plan, check_activations
 from siglin._warnings import warn
 from siglin.errors import ModelFormatError
-from siglin.layers import ACTIVATIONS, Dense
-from siglin.network import Network, Neuron
-from siglin.perceptron import Perceptron
 
 __all__ = ["load", "save"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from siglin._arrays import (
+from siglin._data.arrays import (
     AnyArray,
     Array,
     ArrayLike,
@@ -20,11 +20,11 @@ from siglin._arrays import (
     check_integer,
     check_positive,
 )
+from siglin._functions import backward, forward
+from siglin._layers import Dense
+from siglin._network import Network
+from siglin._perceptron import Perceptron
 from siglin.errors import ShapeError
-from siglin.functions import backward, forward
-from siglin.layers import Dense
-from siglin.network import Network
-from siglin.perceptron import Perceptron
 
 try:
     from matplotlib.colors import ListedColormap

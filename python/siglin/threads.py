@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from siglin import _core
-from siglin._arrays import check_integer
 from siglin._cpus import usable_cpus
+from siglin._data.arrays import check_integer
 from siglin._threadpoolctl import register_if_imported, register_threadpoolctl
 
 __all__ = [

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.preprocessing import LabelBinarizer
 
-from siglin._arrays import with_owned
+from siglin._data.arrays import with_owned
 
 Array: TypeAlias = npt.NDArray[Any]
 

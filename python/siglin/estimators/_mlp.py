@@ -26,8 +26,10 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from siglin._arrays import Array, with_owned
-from siglin._data import without_subnormals
+from siglin._data.arrays import Array, with_owned
+from siglin._data.checks import without_subnormals
+from siglin._layers import make_generator
+from siglin._training.run import TrainingState
 from siglin._warnings import warn
 from siglin.estimators._labels import Labels
 from siglin.estimators._parameters import ACTIVATIONS, Parameters
@@ -40,8 +42,6 @@ from siglin.estimators._solvers import (
     rows_as_dense,
     run_epochs,
 )
-from siglin.layers import make_generator
-from siglin.training import TrainingState
 
 
 def _has_steps(estimator: Any) -> bool:

@@ -17,12 +17,12 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from siglin._arrays import Array, with_owned
+from siglin._data.arrays import Array, with_owned
+from siglin._functions import forward, sigmoid
+from siglin._network import Network
+from siglin._perceptron import Perceptron
 from siglin._warnings import warn
 from siglin.estimators._rows import checked
-from siglin.functions import forward, sigmoid
-from siglin.network import Network
-from siglin.perceptron import Perceptron
 
 
 class _Neurons(ClassifierMixin, BaseEstimator):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from siglin import _core
-from siglin._arrays import Array
+from siglin._data.arrays import Array
 
 # What scikit-learn calls siglin's activations.
 ACTIVATIONS = {

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from siglin._arrays import Array, owned, plain
-from siglin._frames import fault_of
+from siglin._data.arrays import Array, owned, plain
+from siglin._data.frames import fault_of
 
 FLOATS = (np.float64, np.float32)  # dtypes of rows; others become the first
 

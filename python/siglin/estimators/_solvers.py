@@ -8,9 +8,9 @@ import numpy as np
 import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
-from siglin._arrays import Array, with_owned
+from siglin._data.arrays import Array, with_owned
+from siglin._training.optimizers import check_held
 from siglin._warnings import warn
-from siglin.optimizers import check_held
 
 # Sparse rows become dense so many numbers at a time, or a batch if that is more.
 DENSE_ELEMENTS = 2**18

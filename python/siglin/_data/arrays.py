@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from siglin._frames import columns_of, numbers_of
+from siglin._data.frames import columns_of, numbers_of
 from siglin.errors import DTypeError, ShapeError
 
 Array: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]

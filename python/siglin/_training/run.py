@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
-from siglin._arrays import (
+from siglin._data.arrays import (
     Array,
     check_flag,
     check_integer,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from siglin import _core
-from siglin._arrays import (
+from siglin._data.arrays import (
     AnyArray,
     Array,
     ArrayLike,
@@ -27,7 +27,7 @@ from siglin._arrays import (
     normalise,
     plain,
 )
-from siglin._data import (
+from siglin._data.checks import (
     check_finite,
     check_row,
     check_row_targets,
@@ -35,9 +35,7 @@ from siglin._data import (
     check_targets,
     check_weights,
 )
-from siglin._plan import plan_network
-from siglin.errors import DivergenceError
-from siglin.layers import (
+from siglin._layers import (
     INITS,
     Dense,
     assign,
@@ -46,9 +44,9 @@ from siglin.layers import (
     init_weights,
     make_generator,
 )
-from siglin.optimizers import Optimizer, check_fraction, check_optimizer
-from siglin.saturation import LEAST_WORK, check_saturation
-from siglin.training import (
+from siglin._plan import plan_network
+from siglin._training.optimizers import Optimizer, check_fraction, check_optimizer
+from siglin._training.run import (
     Callback,
     History,
     Validation,
@@ -58,6 +56,8 @@ from siglin.training import (
     check_progress,
     make_progress,
 )
+from siglin._training.saturation import LEAST_WORK, check_saturation
+from siglin.errors import DivergenceError
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 
 from siglin import _core
-from siglin._arrays import (
+from siglin._data.arrays import (
     AnyArray,
     Array,
     ArrayLike,
@@ -18,11 +18,11 @@ from siglin._arrays import (
     check_integer,
     check_size,
 )
-from siglin._data import check_finite, check_labels, check_rows
+from siglin._data.checks import check_finite, check_labels, check_rows
+from siglin._functions import forward
+from siglin._layers import assign_parameters
+from siglin._training.run import History
 from siglin.errors import DivergenceError
-from siglin.functions import forward
-from siglin.layers import assign_parameters
-from siglin.training import History
 
 _perceptron_fit: Callable[..., tuple[list[int], int, str]] = _core.perceptron_fit
 

@@ -5,7 +5,7 @@ The orientation, here and everywhere in siglin: rows are samples. ``x`` is
 ``da`` are ``(batch, n_out)``, with ``z = x @ w + b`` and ``a = f(z)``.
 
 Every function first hands its arguments to the strict layer ``_core`` as they are. Only
-if that refuses are they brought into shape (``_arrays.py``) and handed over once more;
+if that refuses are they brought into shape (``_data/arrays.py``) and handed over once more;
 the second refusal is the user's error.
 
 Results do not depend on the caller's floating-point environment (its rounding mode,
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from siglin import _core
-from siglin._arrays import (
+from siglin._data.arrays import (
     AnyArray,
     Array,
     ArrayLike,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from siglin import _core
-from siglin._arrays import (
+from siglin._data.arrays import (
     Array,
     ArrayLike,
     DType,
@@ -24,12 +24,12 @@ from siglin._arrays import (
     normalise,
     owned,
 )
-from siglin._data import check_rows
+from siglin._data.checks import check_rows
 
 ACTIVATIONS = (*_core.activations(), "softmax")
 INITS = ("glorot", "he", "lecun", "normal", "zeros")
 
-# As in functions.py: the strict layer checks at run time what its stub asks for.
+# As in _functions.py: the strict layer checks at run time what its stub asks for.
 _layer_forward: Callable[..., tuple[Array, Array]] = _core.layer_forward
 _layer_backward: Callable[..., Any] = _core.layer_backward  # dx, None if not wanted
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from siglin import _core
-from siglin._arrays import (
+from siglin._data.arrays import (
     FLOAT32,
     FLOAT64,
     AnyArray,

@@ -7,20 +7,20 @@ import numpy as np
 import numpy.typing as npt
 
 from siglin import _core
-from siglin._arrays import (
+from siglin._data.arrays import (
     Array,
     ArrayLike,
     check_flag,
     check_positive,
     check_shape,
 )
-from siglin._data import check_finite
+from siglin._data.checks import check_finite
+from siglin._layers import make_generator
+from siglin._network import Network
+from siglin._training.optimizers import Optimizer, check_optimizer
+from siglin._training.run import MAX_COUNT, History, check_loop, make_progress
 from siglin._warnings import warn
 from siglin.errors import DTypeError, ShapeError
-from siglin.layers import make_generator
-from siglin.network import Network
-from siglin.optimizers import Optimizer, check_optimizer
-from siglin.training import MAX_COUNT, History, check_loop, make_progress
 
 
 def fit_many(

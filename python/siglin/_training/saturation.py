@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siglin import _core
-from siglin._arrays import Array
+from siglin._data.arrays import Array
 from siglin._warnings import warn
 from siglin.errors import SaturationWarning
 
 if TYPE_CHECKING:
-    from siglin.layers import Dense
+    from siglin._layers import Dense
 
 _layer_forward: Callable[..., tuple[Array, Array]] = _core.layer_forward
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from siglin import _core
-from siglin._arrays import Array, DType, check_choice, check_positive, check_real
+from siglin._data.arrays import Array, DType, check_choice, check_positive, check_real
 
 
 class Optimizer:

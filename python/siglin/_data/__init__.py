@@ -1,0 +1,1 @@
+"""What a user may pass, made into arrays."""

@@ -1,0 +1,1 @@
+"""Training: what a fit is asked, runs, reports and remembers."""
