@@ -6,6 +6,7 @@
 #include <functional>
 #include <vector>
 
+#include "kernel_table.h"
 #include "step_bound.h"
 #include "view.h"
 
@@ -19,19 +20,13 @@ struct Batch {
     const index_t* order;
     index_t rows;
     const T* weights = nullptr;  // of all rows, in the order of x; null: 1
-    bool clips = false;          // as WeightedLossArgs
-    // Each output of a hidden layer is dropped with this probability, the others are
-    // scaled by 1 / (1 - dropout). Which, follows from the seed, the row's number in
-    // the batch, the layer and the unit alone.
-    double dropout = 0;
-    std::uint64_t seed = 0;
-    index_t first = 0;  // the number of this block's first row in its batch
+    bool clips = false;          // as LossArgs
+    Drops drops = {};
     // What the targets of each row add to its loss whatever the outputs are, in the
     // order of x (targets_loss); null: found anew.
     const double* of_targets = nullptr;
     double known_weight = 0;  // weight(), or 0: to be summed
 
-    bool is_plain() const { return weights == nullptr && !clips && dropout == 0; }
     // The sum of the weights.
     double weight() const {
         if (weights == nullptr || known_weight > 0) {

@@ -7,15 +7,11 @@
 #include "dispatch.h"
 #include "float_environment.h"
 #include "layer.h"
-#include "random.h"
 
 namespace siglin {
 namespace {
 
 bool is_linear(Activation f) { return f == Activation::identity; }
-
-// Whether the loss starts from the last layer's pre-activations.
-bool from_logits(Loss loss) { return loss != Loss::squared_error; }
 
 // Whether |f(z)| <= 1.
 bool is_bounded(Activation f) {
@@ -94,7 +90,7 @@ Batch<T> BlockRunner<T>::take_block(const BlockArrays<T>& to, const Batch<T>& ba
     Batch<T> block = batch;
     block.order = nullptr;
     block.rows = rows;
-    block.first = begin;
+    block.drops.first = begin;
     block.known_weight = 0;
     block.x.rows = rows;
     block.t.rows = rows;
@@ -137,7 +133,7 @@ void BlockRunner<T>::forward(const BlockArrays<T>& block, const T* params,
     MatrixView<const T> input = x;
     for (std::size_t l = 0; l <= last; ++l) {
         const auto& layer = plan_.layers[l];
-        const bool logits = l == last && training && from_logits(plan_.loss);
+        const bool logits = l == last && training && from_logits(plan_.loss.kind);
         const Activation f = logits ? Activation::identity : layer.activation;
         T* d = training && !is_linear(f) ? block.d[l] : nullptr;
         if (l < last && f == Activation::relu && dropping == nullptr) {
@@ -176,25 +172,9 @@ void BlockRunner<T>::forward(const BlockArrays<T>& block, const T* params,
 template <class T>
 void BlockRunner<T>::drop_out(const BlockArrays<T>& block, const Batch<T>& batch,
                               std::size_t l) const {
-    const index_t n_out = plan_.layers[l].n_out;
-    const bool linear = is_linear(plan_.layers[l].activation);
-    const auto kept = static_cast<T>(1 / (1 - batch.dropout));
-    // A word of SplitMix64 serves two units, its lower half the first.
-    const auto threshold = static_cast<std::uint64_t>(batch.dropout * 0x1p32);
-    for (index_t i = 0; i < batch.rows; ++i) {
-        const auto row = static_cast<std::uint64_t>(batch.first + i);
-        std::uint64_t state = batch.seed ^ (row * 0xd1342543de82ef95U) ^
-                              ((l + 1) * std::uint64_t{0xaf251af3b0f025b5U});
-        T* const a = block.a[l] + i * n_out;
-        T* const d = block.d[l] + i * n_out;
-        std::uint64_t word = 0;
-        for (index_t j = 0; j < n_out; ++j) {
-            word = j % 2 == 0 ? split_mix(state) : word >> 32;
-            const T factor = (word & 0xffffffffU) < threshold ? T(0) : kept;
-            a[j] *= factor;
-            d[j] = linear ? factor : d[j] * factor;
-        }
-    }
+    kernel_table().kernels<T>().drop_out(
+        {batch.drops, static_cast<index_t>(l), batch.rows, plan_.layers[l].n_out,
+         block.a[l], block.d[l], is_linear(plan_.layers[l].activation)});
 }
 
 template <class T>
@@ -204,9 +184,9 @@ void BlockRunner<T>::predict_block(const BlockArrays<T>& block, const T* params,
     const index_t n_out = plan_.n_out();
     forward(block, params, x, false, nullptr, progress);
     T* a = block.a.back();
-    if (plan_.loss == Loss::cross_entropy) {
+    if (plan_.loss.kind == Loss::cross_entropy) {
         kernel_table().kernels<T>().softmax(a, x.rows, n_out);
-    } else if (plan_.loss == Loss::poisson) {
+    } else if (plan_.loss.kind == Loss::poisson) {
         kernel_table().kernels<T>().exponential(a, x.rows * n_out);
     }
     for (index_t i = 0; i < x.rows; ++i) {
@@ -357,16 +337,13 @@ double BlockRunner<T>::block_loss(const BlockArrays<T>& block, const T* params,
                                   const Progress* progress, Descent<T>* descent) const {
     const auto& kernels = kernel_table().kernels<T>();
     const index_t rows = batch.rows;
-    const bool drops = batch.dropout > 0;
+    const bool drops = batch.drops.probability > 0;
     forward(block, params, batch.x, true, first_z, progress, drops ? &batch : nullptr);
     const T* derivative =
         is_linear(plan_.layers.back().activation) ? nullptr : block.d.back();
-    const LossArgs<T> args = {plan_.loss, block.a.back(), derivative, batch.t.data,
-                              rows,       plan_.n_out(),  scale,      grads != nullptr};
-    const double loss =
-        batch.is_plain()
-            ? kernels.loss_gradient(args)
-            : kernels.weighted_loss_gradient({args, batch.weights, batch.clips});
+    const double loss = kernels.loss_gradient(
+        {plan_.loss, block.a.back(), derivative, batch.t.data, rows, plan_.n_out(), scale,
+         grads != nullptr, batch.weights, batch.clips});
     if (grads == nullptr) {
         return loss;
     }

@@ -45,16 +45,18 @@ void ColumnRunner<T>::store_by_columns(const Batch<T>& batch) {
 
 template <class T>
 void ColumnRunner<T>::prepare(const Batch<T>& batch) {
-    if (plan_.is_neuron_by_columns(batch.rows)) {
+    const bool plain = batch.weights == nullptr && !batch.clips;
+    if (plan_.is_neuron_by_columns(batch.rows) && plain) {
         store_by_columns(batch);
-        prepared_ = true;
-    } else if (!plan_.is_neuron_by_rows(sizeof(T)) && narrow_is_prepared(batch.rows)) {
+        prepared_ = Prepared::neuron;
+    } else if ((batch.clips || !plan_.is_neuron_by_rows(sizeof(T))) &&
+               narrow_is_prepared(batch.rows)) {
         const index_t features = plan_.n_in() + plan_.n_out();
         columns_ = Buffer<T>(round_up(batch.rows, kNarrowLanes<T>) * features);
         for (index_t begin = 0; begin < batch.rows; begin += narrow_block_) {
             store_narrow_block(batch, begin, columns_.data() + begin * features);
         }
-        prepared_ = true;
+        prepared_ = Prepared::narrow;
     }
 }
 
@@ -86,7 +88,7 @@ void ColumnRunner<T>::store_narrow_block(const Batch<T>& batch, index_t begin,
 
 template <class T>
 double ColumnRunner<T>::narrow_block_loss(const T* params, T* grads,
-                                          const Batch<T>& batch, index_t begin,
+                                          const Batch<T>& batch, index_t begin, T scale,
                                           bool accumulate) const {
     const index_t features = plan_.n_in() + plan_.n_out();
     const auto layers = static_cast<index_t>(plan_.layers.size());
@@ -95,17 +97,27 @@ double ColumnRunner<T>::narrow_block_loss(const T* params, T* grads,
     const index_t scratch_size = narrow_scratch<T>(plan_.layers.data(), layers, stride);
     struct Space;
     T* scratch = static_cast<T*>(thread_space<Space>(
-        static_cast<std::size_t>(scratch_size + stride * features) * sizeof(T)));
+        static_cast<std::size_t>(scratch_size + stride * (features + 1)) * sizeof(T)));
+    T* weights = nullptr;
+    if (batch.weights != nullptr) {
+        weights = scratch + scratch_size;
+        for (index_t r = 0; r < rows; ++r) {
+            weights[r] = batch.weights[batch.row(begin + r)];
+        }
+        std::fill(weights + rows, weights + stride, T(0));
+    }
     const T* x = columns_.data() + begin * features;
-    if (!prepared_) {
-        T* columns = scratch + scratch_size;
+    if (prepared_ != Prepared::narrow) {
+        T* columns = scratch + scratch_size + stride;
         store_narrow_block(batch, begin, columns);
         x = columns;
     }
+    Drops drops = batch.drops;
+    drops.first += begin;
     return kernel_table().kernels<T>().narrow_loss_gradient(
         {plan_.layers.data(), layers, plan_.loss, params, grads, accumulate, x,
-         x + stride * plan_.n_in(), stride, rows, T(1) / static_cast<T>(batch.rows),
-         scratch});
+         x + stride * plan_.n_in(), stride, rows, scale, scratch, weights, batch.clips,
+         drops});
 }
 
 template <class T>
@@ -137,23 +149,28 @@ double ColumnRunner<T>::prepared_neuron_loss(const T* params, T* grads,
 template <class T>
 double ColumnRunner<T>::neuron_range_loss(const T* params, T* grads,
                                           const Batch<T>& batch, index_t begin,
-                                          index_t rows, bool accumulate) const {
+                                          index_t rows, T scale, bool accumulate) const {
     const RowLayer& layer = plan_.layers[0];
-    NeuronRowsArgs<T> args = {batch.x,
+    NeuronRowsArgs<T> args = {plan_.loss,
+                              batch.x,
                               batch.t,
                               nullptr,
                               params + layer.w,
                               bias_of(plan_.layers[0], params),
                               grads + layer.w,
                               layer.b >= 0 ? grads + layer.b : nullptr,
-                              T(1) / static_cast<T>(batch.rows),
-                              accumulate};
+                              scale,
+                              accumulate,
+                              batch.weights};
     args.x.rows = rows;
     if (batch.order != nullptr) {
         args.order = batch.order + begin;
     } else {
         args.x.data += begin * batch.x.stride;
         args.t.data += begin * batch.t.stride;
+        if (batch.weights != nullptr) {
+            args.weights += begin;
+        }
     }
     return kernel_table().kernels<T>().neuron_rows_gradient(args);
 }

@@ -24,7 +24,8 @@ class ColumnRunner {
 
     // Does once what every later loss of this batch needs.
     void prepare(const Batch<T>& batch);
-    bool is_prepared() const { return prepared_; }
+    // Whether the next is for the batch that is prepared.
+    bool has_neuron() const { return prepared_ == Prepared::neuron; }
 
     // Of one neuron on the prepared batch.
     double prepared_neuron_loss(const T* params, T* grads, index_t rows) const;
@@ -32,12 +33,14 @@ class ColumnRunner {
                                        index_t steps, double* losses) const;
     // Of one neuron on the rows [begin, begin + rows) of a batch.
     double neuron_range_loss(const T* params, T* grads, const Batch<T>& batch,
-                             index_t begin, index_t rows, bool accumulate) const;
+                             index_t begin, index_t rows, T scale,
+                             bool accumulate) const;
     // Of the narrow block that begins at a row.
     double narrow_block_loss(const T* params, T* grads, const Batch<T>& batch,
-                             index_t begin, bool accumulate) const;
+                             index_t begin, T scale, bool accumulate) const;
 
   private:
+    enum class Prepared : int { nothing, neuron, narrow };
     static index_t neuron_stride(index_t rows);
     void store_by_columns(const Batch<T>& batch);
     NeuronArgs<T> neuron_args(const T* params, T* grads, index_t rows) const;
@@ -48,7 +51,7 @@ class ColumnRunner {
     // x by columns, then t: of one neuron; block by block if narrow.
     Buffer<T> columns_;
     index_t narrow_block_;
-    bool prepared_ = false;
+    Prepared prepared_ = Prepared::nothing;
 };
 
 extern template class ColumnRunner<float>;

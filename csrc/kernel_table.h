@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "view.h"
 
@@ -15,7 +16,28 @@ enum class Activation : int {
 #undef SIGLIN_ACTIVATION
 };
 
-enum class Loss : int { bce, squared_error, cross_entropy, poisson };
+enum class Loss : int {
+#define SIGLIN_LOSS(name, from_logits) name,
+#include "losses.inc"
+};
+
+// Whether a loss starts from the last layer's pre-activations, else from its outputs.
+// (always_inline: as a symbol it would be that of one target.)
+[[gnu::always_inline]] constexpr bool from_logits(Loss loss) {
+    switch (loss) {
+#define SIGLIN_LOSS(name, from_logits) \
+    case Loss::name:                   \
+        return from_logits;
+#include "losses.inc"
+    }
+    return false;
+}
+
+// A loss, and its number where it has one: delta of huber, the quantile of quantile.
+struct LossChoice {
+    Loss kind;
+    double number = 0;
+};
 
 // a = activation(x @ w + b), and derivative = activation'(x @ w + b) if its data is
 // given. x (batch, n_in), w (n_in, n_out), b (n_out) or null, a and derivative (batch,
@@ -140,13 +162,17 @@ struct StepAndForwardArgs {
 
 // Returns the sum of the loss over rows and outputs; z becomes scale * dloss/dz if
 // want_gradient, else nothing of use. z, t and derivative are contiguous (rows, cols).
-// z comes in as the logits for bce and cross_entropy, as the logarithm of the outputs
-// for poisson, as the outputs for squared_error;
-// derivative is activation'(z) for squared_error, null where it is 1. Of poisson the
+// z comes in as the pre-activations where the loss starts from them (from_logits), else
+// as the outputs; derivative is then activation'(z), null where it is 1. Of poisson the
 // loss lacks t log(t), which is the same at every step.
+//
+// weights: each row's share of the loss and of its gradient is times its weight (null:
+// 1). clips: the loss is as if no probability were outside [eps, 1 - eps], eps being
+// the dtype's, for bce and cross_entropy with targets that are 0 or 1; the gradient
+// does not know of it.
 template <class T>
 struct LossArgs {
-    Loss loss;
+    LossChoice loss;
     T* z;
     const T* derivative;
     const T* t;
@@ -154,17 +180,8 @@ struct LossArgs {
     index_t cols;
     T scale;
     bool want_gradient;
-};
-
-// The same, with each row's share of the loss and of its gradient times the row's
-// weight. clips: the loss is as if no probability were outside [eps, 1 - eps], eps
-// being the dtype's, for bce and cross_entropy with targets that are 0 or 1; the
-// gradient does not know of it.
-template <class T>
-struct WeightedLossArgs {
-    LossArgs<T> plain;
-    const T* weights;  // of the rows; null: 1
-    bool clips;
+    const T* weights = nullptr;
+    bool clips = false;
 };
 
 // Returns the sum over n weights of l1 |w| + l2 w^2 / 2, and adds its gradient to grad
@@ -195,7 +212,7 @@ template <class T>
 struct RowArgs {
     const RowLayer* layers;
     index_t count;
-    Loss loss;
+    LossChoice loss;
     const T* params;
     T* grads;
     const T* x;
@@ -213,7 +230,7 @@ template <class T>
 struct DescentArgs {
     const RowLayer* layers;
     index_t count;
-    Loss loss;
+    LossChoice loss;
     T* params;
     T lr;
     MatrixView<const T> x;
@@ -259,10 +276,13 @@ struct NeuronArgs {
     T scale;
 };
 
-// The same of an x stored by rows, with the targets t (rows, 1), both in the order
-// given (null: as they lie); accumulate adds to dw and db (kernels/neuron_rows.h).
+// The summed loss of one neuron, and scale times its gradient, of an x stored by rows,
+// with the targets t (rows, 1) and the weights of the rows (null: 1), all in the order
+// given (null: as they lie); accumulate adds to dw and db (kernels/neuron_rows.h). The
+// loss starts from the pre-activations, or the outputs are those.
 template <class T>
 struct NeuronRowsArgs {
+    LossChoice loss;
     MatrixView<const T> x;
     MatrixView<const T> t;
     const index_t* order;  // of x.rows
@@ -272,6 +292,7 @@ struct NeuronRowsArgs {
     T* db;  // null: no bias
     T scale;
     bool accumulate;
+    const T* weights = nullptr;
 };
 
 // Up to `steps` steps of gradient descent of a neuron on one batch: param (w, then b)
@@ -295,6 +316,28 @@ struct NeuronDescentResult {
     bool diverged;  // losses[steps] is of the step that was not made
 };
 
+// Dropout: each output of a hidden layer is 0 with probability `probability`, else
+// times 1 / (1 - probability). Which, follows from the seed, the row's number in its
+// batch, the layer and the unit alone (kernels/dropout.h).
+struct Drops {
+    double probability = 0;  // 0: none
+    std::uint64_t seed = 0;
+    index_t first = 0;  // the number of the block's first row in its batch
+};
+
+// a (rows, n_out), contiguous, and its derivative times those factors; where the layer
+// is linear the derivative, which is 1, comes in as anything.
+template <class T>
+struct DropArgs {
+    Drops drops;
+    index_t layer;
+    index_t rows;
+    index_t n_out;
+    T* a;
+    T* derivative;
+    bool linear;
+};
+
 // Rows are summed in so many chains by kernels/narrow.h: the lanes of the widest
 // vector.
 template <class T>
@@ -312,16 +355,17 @@ struct ColumnsArgs {
     index_t stride;
 };
 
-// The summed loss of a block of rows, bce or squared_error, and scale times its
-// gradient with respect to all parameters (kernels/narrow.h). x and t by columns:
-// feature i of row r is x[i * stride + r]; stride is `rows` rounded up to kNarrowLanes,
-// what lies past the rows is finite. scratch: narrow_scratch elements. The same bits on
-// every target with a fused multiply-add.
+// The summed loss of a block of rows, and scale times its gradient with respect to all
+// parameters (kernels/narrow.h). x and t by columns: feature i of row r is x[i * stride
+// + r]; stride is `rows` rounded up to kNarrowLanes, what lies past the rows is finite.
+// weights (stride, finite) and clips as in LossArgs; drops as in DropArgs, of the hidden
+// layers. scratch: narrow_scratch elements. The same bits on every target with a fused
+// multiply-add.
 template <class T>
 struct NarrowArgs {
     const RowLayer* layers;
     index_t count;
-    Loss loss;
+    LossChoice loss;
     const T* params;
     T* grads;
     bool accumulate;  // add to grads instead of storing
@@ -331,6 +375,9 @@ struct NarrowArgs {
     index_t rows;
     T scale;
     T* scratch;
+    const T* weights = nullptr;
+    bool clips = false;
+    Drops drops = {};
 };
 
 // Vectors in the pipeline of an activation, at most.

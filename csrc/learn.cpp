@@ -5,7 +5,7 @@
 namespace siglin {
 
 bool descends_row_by_row(const NetworkPlan& plan) {
-    return plan.is_small() && plan.loss != Loss::poisson &&
+    return plan.is_small() && plan.loss.kind != Loss::poisson &&
            static_cast<index_t>(plan.layers.size()) <= kDescentLayers;
 }
 

@@ -77,16 +77,19 @@ void NetworkRunner<T>::predict(const T* params, MatrixView<const T> x,
 template <class T>
 typename NetworkRunner<T>::Path NetworkRunner<T>::path_of(const T* grads,
                                                           const Batch<T>& batch) const {
-    if (grads == nullptr || !batch.is_plain()) {
+    if (grads == nullptr) {
         return Path::blocks;
     }
-    if (batch.rows == 1 && small_) {
+    const bool drops = batch.drops.probability > 0 && plan_.layers.size() > 1;
+    // A weight that is not 0 changes nothing of a mean over one row.
+    if (batch.rows == 1 && small_ && !batch.clips && !drops &&
+        (batch.weights == nullptr || batch.weight() > 0)) {
         return Path::row;
     }
-    if (columns_.is_prepared() && plan_.is_neuron_by_columns(batch.rows)) {
+    if (columns_.has_neuron()) {
         return Path::neuron_by_columns;
     }
-    if (plan_.is_neuron_by_rows(sizeof(T))) {
+    if (plan_.is_neuron_by_rows(sizeof(T)) && !batch.clips) {
         return Path::neuron_by_rows;
     }
     return plan_.is_narrow(batch.rows) ? Path::narrow : Path::blocks;
@@ -95,7 +98,7 @@ typename NetworkRunner<T>::Path NetworkRunner<T>::path_of(const T* grads,
 template <class T>
 double targets_loss(const NetworkPlan& plan, const T* t) {
     double total = 0;
-    if (plan.loss == Loss::poisson) {
+    if (plan.loss.kind == Loss::poisson) {
         for (index_t j = 0; j < plan.n_out(); ++j) {
             const auto value = static_cast<double>(t[j]);
             total += value == 0 ? 0 : value * std::log(value);
@@ -130,7 +133,7 @@ template <class T>
 double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
                               const Progress& progress, Descent<T>* descent) {
     const double of_outputs = loss_of_outputs(params, grads, batch, progress, descent);
-    return plan_.loss == Loss::poisson ? of_outputs + mean_targets_loss(batch, progress)
+    return plan_.loss.kind == Loss::poisson ? of_outputs + mean_targets_loss(batch, progress)
                                        : of_outputs;
 }
 
@@ -143,33 +146,40 @@ double NetworkRunner<T>::loss_of_outputs(const T* params, T* grads,
     if (path != Path::blocks && descent != nullptr) {
         settle(descent->params);  // old after a batch of so many rows that it descends
     }
-    const auto rows = static_cast<double>(batch.rows);
+    if (path == Path::row) {
+        progress(multiply_adds_per_row_);
+        return row_loss(params, grads, batch);
+    }
+    const double weight = batch.weight();
+    const T scale = weight == 0 ? T(0) : T(1) / static_cast<T>(weight);
+    double total = 0;
     switch (path) {
-        case Path::row:
-            progress(multiply_adds_per_row_);
-            return row_loss(params, grads, batch);
         case Path::neuron_by_columns:
-            progress(rows * multiply_adds_per_row_);
-            return columns_.prepared_neuron_loss(params, grads, batch.rows) / rows;
+            progress(weight * multiply_adds_per_row_);
+            total = columns_.prepared_neuron_loss(params, grads, batch.rows);
+            break;
         case Path::neuron_by_rows:
-            return sum_of_blocks(
-                       batch.rows, plan_.neuron_range(), grads, progress,
-                       [&](index_t begin, index_t count, T* sums, bool accumulate) {
-                           return columns_.neuron_range_loss(params, sums, batch, begin,
-                                                             count, accumulate);
-                       }) /
-                   rows;
+            total = sum_of_blocks(
+                batch.rows, plan_.neuron_range(), grads, progress,
+                [&](index_t begin, index_t count, T* sums, bool accumulate) {
+                    return columns_.neuron_range_loss(params, sums, batch, begin, count,
+                                                      scale, accumulate);
+                });
+            break;
         case Path::narrow:
-            return sum_of_blocks(batch.rows, columns_.narrow_block(), grads, progress,
-                                 [&](index_t begin, index_t, T* sums, bool accumulate) {
-                                     return columns_.narrow_block_loss(
-                                         params, sums, batch, begin, accumulate);
-                                 }) /
-                   rows;
+            total = sum_of_blocks(
+                batch.rows, columns_.narrow_block(), grads, progress,
+                [&](index_t begin, index_t, T* sums, bool accumulate) {
+                    return columns_.narrow_block_loss(params, sums, batch, begin, scale,
+                                                      accumulate);
+                });
+            break;
+        case Path::row:
         case Path::blocks:
+            total = blocks_loss(params, grads, batch, scale, progress, descent);
             break;
     }
-    return blocks_loss(params, grads, batch, progress, descent);
+    return weight == 0 ? 0 : total / weight;
 }
 
 template <class T>
@@ -183,21 +193,16 @@ double NetworkRunner<T>::row_loss(const T* params, T* grads,
 
 template <class T>
 double NetworkRunner<T>::blocks_loss(const T* params, T* grads, const Batch<T>& batch,
-                                     const Progress& progress, Descent<T>* descent) {
-    const double weight = batch.weight();
-    const T scale = weight == 0 ? T(0) : T(1) / static_cast<T>(weight);
-    double total = 0;
-    if (blocks_.are_shared()) {
-        total =
-            sum_of_blocks(batch.rows, blocks_.rows(), grads, progress,
-                          [&](index_t begin, index_t rows, T* sums, bool accumulate) {
-                              return blocks_.shared_loss(params, sums, batch, begin,
-                                                         rows, scale, accumulate);
-                          });
-    } else {
-        total = blocks_.loss(params, grads, batch, scale, progress, descent);
+                                     T scale, const Progress& progress,
+                                     Descent<T>* descent) {
+    if (!blocks_.are_shared()) {
+        return blocks_.loss(params, grads, batch, scale, progress, descent);
     }
-    return weight == 0 ? 0 : total / weight;
+    return sum_of_blocks(batch.rows, blocks_.rows(), grads, progress,
+                         [&](index_t begin, index_t rows, T* sums, bool accumulate) {
+                             return blocks_.shared_loss(params, sums, batch, begin,
+                                                        rows, scale, accumulate);
+                         });
 }
 
 // The sum of block_loss(begin, rows, sums, accumulate) over all blocks, shared among

@@ -54,7 +54,7 @@ class NetworkRunner {
                            const Progress& progress, Descent<T>* descent);
     double mean_targets_loss(const Batch<T>& batch, const Progress& progress) const;
     double row_loss(const T* params, T* grads, const Batch<T>& batch) const;
-    double blocks_loss(const T* params, T* grads, const Batch<T>& batch,
+    double blocks_loss(const T* params, T* grads, const Batch<T>& batch, T scale,
                        const Progress& progress, Descent<T>* descent);
     template <class Run>
     void for_waves(index_t count, index_t rows_each, const Progress& progress,

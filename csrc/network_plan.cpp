@@ -8,7 +8,7 @@ namespace siglin {
 
 NetworkPlan::NetworkPlan(const std::vector<index_t>& sizes,
                          const std::vector<Activation>& activations,
-                         const std::vector<bool>& biases, Loss loss_)
+                         const std::vector<bool>& biases, LossChoice loss_)
     : loss(loss_) {
     for (std::size_t l = 0; l < activations.size(); ++l) {
         const index_t n_in = sizes[l];
@@ -74,13 +74,15 @@ bool NetworkPlan::is_small() const {
 }
 
 bool NetworkPlan::is_neuron() const {
-    return layers.size() == 1 && n_out() == 1 && loss == Loss::bce;
+    const bool linear = layers[0].activation == Activation::identity;
+    return layers.size() == 1 && n_out() == 1 && loss.kind != Loss::cross_entropy &&
+           (linear || from_logits(loss.kind));
 }
 
 bool NetworkPlan::is_neuron_by_columns(index_t rows) const {
     // While that copy stays in L2; beyond, reading x as it lies is faster.
     constexpr index_t kMostElements = 32 * 1024;
-    return is_neuron() && n_in() <= kNeuronInputs && rows <= kMostElements / n_in();
+    return is_neuron() && loss.kind == Loss::bce && n_in() <= kNeuronInputs && rows <= kMostElements / n_in();
 }
 
 bool NetworkPlan::is_neuron_by_rows(index_t item_size) const {
@@ -105,7 +107,7 @@ bool NetworkPlan::is_narrow(index_t rows) const {
     constexpr index_t kMostNarrowOfFewRows = 8;
     constexpr index_t kLeastRows = 16;
     const index_t most = rows < kFewRows ? kMostNarrowOfFewRows : kMostNarrow;
-    return rows >= kLeastRows && (loss == Loss::bce || loss == Loss::squared_error) &&
+    return rows >= kLeastRows &&
            std::all_of(layers.begin(), layers.end(), [&](const RowLayer& layer) {
                return std::max(layer.n_in, layer.n_out) <= kMostWide &&
                       std::min(layer.n_in, layer.n_out) <= most;

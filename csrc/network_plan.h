@@ -14,7 +14,7 @@ struct NetworkPlan {
     // sizes has one entry more than activations and biases. Checked by the caller.
     NetworkPlan(const std::vector<index_t>& sizes,
                 const std::vector<Activation>& activations,
-                const std::vector<bool>& biases, Loss loss);
+                const std::vector<bool>& biases, LossChoice loss);
 
     index_t n_in() const { return layers.front().n_in; }
     index_t n_out() const { return layers.back().n_out; }
@@ -29,7 +29,7 @@ struct NetworkPlan {
     double multiply_adds_per_row() const;
     // Whether one row alone takes the path of kernels/row.h.
     bool is_small() const;
-    // Whether this is one sigmoid neuron.
+    // Whether this is one neuron whose loss starts from its pre-activation.
     bool is_neuron() const;
     // Whether full batches of so many rows take the path of kernels/neuron.h.
     bool is_neuron_by_columns(index_t rows) const;
@@ -44,7 +44,7 @@ struct NetworkPlan {
 
     // The activation of the last layer is the identity for softmax.
     std::vector<RowLayer> layers;
-    Loss loss;
+    LossChoice loss;
     index_t n_params = 0;
 };
 

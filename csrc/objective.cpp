@@ -10,13 +10,13 @@ double objective_of(const Objective& objective, NetworkRunner<T>& runner,
                     const Batch<T>& given, const Progress& progress) {
     Batch<T> batch = given;
     batch.clips = objective.scikit_learn &&
-                  (plan.loss == Loss::bce || plan.loss == Loss::cross_entropy);
+                  (plan.loss.kind == Loss::bce || plan.loss.kind == Loss::cross_entropy);
     double loss = runner.loss(params, grads, batch, progress);
     double share = 1;
     if (objective.scikit_learn) {
         const double weight = batch.weight();
         share = weight == 0 ? 0 : 1 / weight;
-        if (plan.loss == Loss::squared_error) {
+        if (plan.loss.kind == Loss::squared_error) {
             loss /= static_cast<double>(plan.n_out());
         }
     }

@@ -48,11 +48,11 @@ bool predict_few(const NetworkPlan& plan, const T* params, MatrixView<const T> x
         }
         input = {a.data, a.rows, a.cols, a.stride};
     }
-    if (plan.loss == Loss::cross_entropy) {
+    if (plan.loss.kind == Loss::cross_entropy) {
         for (index_t i = 0; i < out.rows; ++i) {
             kernels.softmax(out.data + i * out.stride, 1, out.cols);
         }
-    } else if (plan.loss == Loss::poisson) {
+    } else if (plan.loss.kind == Loss::poisson) {
         for (index_t i = 0; i < out.rows; ++i) {
             kernels.exponential(out.data + i * out.stride, out.cols);
         }

@@ -50,7 +50,7 @@ void tape_forward(const NetworkPlan& plan, const T* params, MatrixView<const T> 
             input = {a.data, a.rows, a.cols, a.stride};
         }
     }
-    if (plan.loss != Loss::cross_entropy && plan.loss != Loss::poisson) {
+    if (plan.loss.kind != Loss::cross_entropy && plan.loss.kind != Loss::poisson) {
         activate_elements<T>(plan.layers.back().activation, z.data, out.data,
                              z.rows * z.cols, &progress);
         return;
@@ -59,7 +59,7 @@ void tape_forward(const NetworkPlan& plan, const T* params, MatrixView<const T> 
     for_row_pieces(z.rows, z.cols, progress, [&](index_t begin, index_t rows) {
         T* const to = out.data + begin * z.cols;
         std::copy_n(z.data + begin * z.cols, rows * z.cols, to);
-        if (plan.loss == Loss::cross_entropy) {
+        if (plan.loss.kind == Loss::cross_entropy) {
             kernels.softmax(to, rows, z.cols);
         } else {
             kernels.exponential(to, rows * z.cols);
@@ -104,7 +104,7 @@ double output_loss(const NetworkPlan& plan, MatrixView<const T> z,
                    MatrixView<const T> t, T* dz, const Progress& progress) {
     const auto& kernels = kernel_table().kernels<T>();
     const Activation f = plan.layers.back().activation;
-    const bool wants = plan.loss == Loss::squared_error && f != Activation::identity;
+    const bool wants = !from_logits(plan.loss.kind) && f != Activation::identity;
     Buffer<T> t_rows;  // the loss wants one long row
     Buffer<T> derivative;
     double total = 0;
@@ -139,7 +139,7 @@ void output_backward(const NetworkPlan& plan, MatrixView<const T> z,
         const T* const from = z.data + i * z.stride;
         const T* const upstream = da.data + i * da.stride;
         T* const row = dz + i * z.cols;
-        if (plan.loss == Loss::cross_entropy) {
+        if (plan.loss.kind == Loss::cross_entropy) {
             // dz = a * (da - a . da), with a = softmax(z).
             std::copy_n(from, z.cols, row);
             kernels.softmax(row, 1, z.cols);
@@ -152,7 +152,7 @@ void output_backward(const NetworkPlan& plan, MatrixView<const T> z,
             }
             return;
         }
-        if (plan.loss == Loss::poisson) {  // exp is its own derivative
+        if (plan.loss.kind == Loss::poisson) {  // exp is its own derivative
             std::copy_n(from, z.cols, row);
             kernels.exponential(row, z.cols);
         } else {

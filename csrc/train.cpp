@@ -493,7 +493,7 @@ void descend_neuron(const NetworkRunner<T>& runner, T* params, FitLoop& loop) {
 template <class T>
 Buffer<double> targets_losses(const NetworkPlan& plan, MatrixView<const T> t,
                               const RowSubset& subset, FitLoop& loop) {
-    if (plan.loss != Loss::poisson || loop.options.epochs < 2) {
+    if (plan.loss.kind != Loss::poisson || loop.options.epochs < 2) {
         return {};
     }
     constexpr double kLogWork = 16;  // multiply-adds
@@ -663,8 +663,7 @@ void fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
                     ? 1.0
                     : batch.known_weight / static_cast<double>(batch_rows);
             if (extras.dropout > 0) {
-                batch.dropout = extras.dropout;
-                batch.seed = Generator(generator).next();
+                batch.drops = {extras.dropout, Generator(generator).next()};
             }
             // Not the first: it allocates nearly all that the later ones use, and a
             // step that runs out of memory should not have begun to change the

@@ -479,6 +479,7 @@ void bind_functions(py::module_& m) {
     using py::arg;
     const auto environment = py::call_guard<KeepSubnormals>();
     m.def("activations", &activation_names, environment);
+    m.def("losses", &loss_names, environment);
     static PyMethodDef functions[] = {
         fast_function<activate, kActivate>(),
         fast_function<forward, kForward>(),

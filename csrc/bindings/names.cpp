@@ -22,7 +22,10 @@ constexpr const char* kActivations[] = {
 #include "../activations.inc"
 #undef SIGLIN_ACTIVATION
 };
-constexpr const char* kLosses[] = {"bce", "squared_error", "cross_entropy", "poisson"};
+constexpr const char* kLosses[] = {
+#define SIGLIN_LOSS(name, from_logits) #name,
+#include "../losses.inc"
+};
 constexpr const char* kOptimizers[] = {"gd", "momentum", "nesterov", "adam"};
 constexpr const char* kReasons[] = {"epochs", "tol", "callback", "diverged"};
 
@@ -30,6 +33,10 @@ constexpr const char* kReasons[] = {"epochs", "tol", "callback", "diverged"};
 
 std::vector<std::string> activation_names() {
     return {std::begin(kActivations), std::end(kActivations)};
+}
+
+std::vector<std::string> loss_names() {
+    return {std::begin(kLosses), std::end(kLosses)};
 }
 
 Activation activation_from(const char* function, const std::string& name) {

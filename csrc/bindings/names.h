@@ -12,6 +12,7 @@
 namespace siglin {
 
 std::vector<std::string> activation_names();
+std::vector<std::string> loss_names();
 
 // Each throws ValueError that lists the valid names.
 Activation activation_from(const char* function, const std::string& name);

@@ -40,7 +40,8 @@ void interruptible(double multiply_adds, Work work) {
 
 NetworkPlan make_plan(const std::vector<index_t>& sizes,
                       const std::vector<std::string>& activations,
-                      const std::vector<bool>& biases, const std::string& loss_name) {
+                      const std::vector<bool>& biases, const std::string& loss_name,
+                      double loss_number) {
     const char* function = "Network";
     const Loss loss = loss_from(function, loss_name);
     if (sizes.size() < 2 || activations.size() + 1 != sizes.size() ||
@@ -72,7 +73,7 @@ NetworkPlan make_plan(const std::vector<index_t>& sizes,
         const bool exp = last && loss == Loss::poisson && activations[l] == "exp";
         list.push_back(softmax || exp ? Activation::identity
                                       : activation_from(function, activations[l]));
-        const bool pair_ok = !last || loss == Loss::squared_error || softmax || exp ||
+        const bool pair_ok = !last || !from_logits(loss) || softmax || exp ||
                              (loss == Loss::bce && list[l] == Activation::sigmoid);
         if (!pair_ok) {
             throw py::value_error("Network: loss \"" + loss_name +
@@ -80,7 +81,7 @@ NetworkPlan make_plan(const std::vector<index_t>& sizes,
                                   activations[l] + "\"");
         }
     }
-    return {sizes, list, biases, loss};
+    return {sizes, list, biases, {loss, loss_number}};
 }
 
 // Contiguous; as they are.
@@ -100,7 +101,7 @@ class Network {
     const T* target_row(const py::handle& t_, const Argument& params, T* few,
                         index_t room) const {
         const index_t n_out = plan_.n_out();
-        const bool classes = plan_.loss == Loss::cross_entropy;
+        const bool classes = plan_.loss.kind == Loss::cross_entropy;
         Argument array = {"learn_one", "t", nullptr, dtype_};
         const T* t = few;
         double value = 0;
@@ -125,7 +126,7 @@ class Network {
             return nullptr;
         }
         // A distribution over classes is looked at by those who explain what is wrong.
-        const bool unit = plan_.loss == Loss::bce;
+        const bool unit = plan_.loss.kind == Loss::bce;
         const bool right = !classes && all_of(t, n_out, [unit](T v) {
             return unit ? v >= 0 && v <= 1 : std::isfinite(v);
         });
@@ -136,8 +137,8 @@ class Network {
     Network(const std::vector<index_t>& sizes,
             const std::vector<std::string>& activations,
             const std::vector<bool>& biases, const std::string& loss,
-            const std::string& dtype)
-        : plan_(make_plan(sizes, activations, biases, loss)),
+            const std::string& dtype, double loss_number)
+        : plan_(make_plan(sizes, activations, biases, loss, loss_number)),
           dtype_(dtype_from("Network", dtype)) {
         learns_at_once_ = descends_row_by_row(plan_);
         for (const RowLayer& layer : plan_.layers) {
@@ -1060,9 +1061,9 @@ void bind_network(py::module_& m) {
     network
         .def(py::init<const std::vector<index_t>&, const std::vector<std::string>&,
                       const std::vector<bool>&, const std::string&,
-                      const std::string&>(),
+                      const std::string&, double>(),
              arg("sizes"), arg("activations"), arg("biases"), arg("loss"), arg("dtype"),
-             environment)
+             arg("loss_number") = 0.0, environment)
         .def_property_readonly("n_params", &Network::n_params)
         .def("predict", &Network::predict, arg("params"), arg("x"), arg("out") = none,
              environment)

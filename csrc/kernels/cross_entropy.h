@@ -174,42 +174,48 @@ SIGLIN_INLINE void lanes_to_rows(const Vec<T>* from, index_t rows, index_t cols,
     }
 }
 
+// Logits or targets with a row to a lane: those of class c are at c * step.
+template <class T, class Pointer = T*>
+struct Classes {
+    Pointer p;
+    index_t step;
+
+    SIGLIN_INLINE Vec<T> operator[](index_t c) const { return load(p + c * step); }
+    SIGLIN_INLINE void set(index_t c, Vec<T> v) const { store(p + c * step, v); }
+};
+
 // settle_infinite of a row to a lane; max: their highest logits.
 template <class T>
-SIGLIN_NOT_INLINE void settle_infinite_lanes(Vec<T>* z, index_t cols, Vec<T>* max) {
+SIGLIN_NOT_INLINE void settle_infinite_lanes(Classes<T> z, index_t cols, Vec<T>* max) {
     const Vec<T> zero = {};
     const Vec<T> one = broadcast(T(1));
     const Vec<T> infinity = broadcast(kInfinity<T>);
     Vec<T> infinite = zero;
     for (index_t c = 0; c < cols; ++c) {
-        infinite +=
-            select<T>(z[c] == infinity, one, select<T>(z[c] == z[c], zero, z[c]));
+        const Vec<T> zc = z[c];
+        infinite += select<T>(zc == infinity, one, select<T>(zc == zc, zero, zc));
     }
     const auto settled = infinite == one;
     for (index_t c = 0; c < cols; ++c) {
-        z[c] = select<T>(settled, select<T>(z[c] == infinity, zero, -infinity), z[c]);
+        const Vec<T> zc = z[c];
+        z.set(c, select<T>(settled, select<T>(zc == infinity, zero, -infinity), zc));
     }
     *max = select<T>(settled, zero, *max);
 }
 
-// cross_entropy_row of at most kLanes rows of at most kMostClassesByLanes classes,
-// whose losses are in the lanes of the result. scale: of each row.
+// cross_entropy_row with a row to a lane: the losses, in the lanes; z becomes scale
+// times the gradient.
 template <class T>
-SIGLIN_INLINE Vec<T> cross_entropy_lanes(T* z, const T* t, index_t rows, index_t cols,
+SIGLIN_INLINE Vec<T> cross_entropy_lanes(Classes<T> z, Classes<T, const T*> t, index_t cols,
                                          Vec<T> scale) {
     const Vec<T> zero = {};
-    Vec<T> of_z[kMostClassesByLanes + kLanes<T>];
-    Vec<T> of_t[kMostClassesByLanes + kLanes<T>];
-    of_z[0] = Vec<T>{};  // GCC does not see that there is a class
-    rows_to_lanes(z, rows, cols, of_z);
-    rows_to_lanes(t, rows, cols, of_t);
-    Vec<T> max = of_z[0];
+    Vec<T> max = z[0];
     for (index_t c = 1; c < cols; ++c) {
-        max = larger<T>(of_z[c], max);
+        max = larger<T>(z[c], max);
     }
     const Vec<T> infinity = broadcast(kInfinity<T>);
     if (any_negative(select<T>(max == infinity, -infinity, zero))) {
-        settle_infinite_lanes<T>(of_z, cols, &max);
+        settle_infinite_lanes<T>(z, cols, &max);
     }
     const Vec<T> one = broadcast(T(1));
     Vec<T> below_max = zero;
@@ -217,23 +223,39 @@ SIGLIN_INLINE Vec<T> cross_entropy_lanes(T* z, const T* t, index_t rows, index_t
     Vec<T> mass = zero;
     Vec<T> total = zero;
     for (index_t c = 0; c < cols; ++c) {
-        const Vec<T> below = max - of_z[c];
-        const Vec<T> share = of_t[c];
+        const Vec<T> below = max - z[c];
+        const Vec<T> share = t[c];
         mass += share;
         // 0 times -inf is no loss
         below_max += select<T>(share == zero, zero, share * below);
         const Vec<T> e = exp_negative<T>(below);
-        of_z[c] = e;
+        z.set(c, e);
         total += e;
         below_one += select<T>(e == one, zero, e);
     }
     const Vec<T> factor = mass / total;
     const SoftmaxRest<T> row = softmax_rest<T>(below_one, total);
     for (index_t c = 0; c < cols; ++c) {
-        of_z[c] = scale * softmax_gradient<T>(of_z[c], of_t[c], mass, factor, row);
+        z.set(c, scale * softmax_gradient<T>(z[c], t[c], mass, factor, row));
     }
-    lanes_to_rows(of_z, rows, cols, z);
     return fma(mass, log1p_from_zero<T>(row.rest), below_max);
+}
+
+// The same of at most kLanes rows as they lie, of at most kMostClassesByLanes classes.
+template <class T>
+SIGLIN_INLINE Vec<T> cross_entropy_turned(T* z, const T* t, index_t rows, index_t cols,
+                                          Vec<T> scale) {
+    constexpr int L = kLanes<T>;
+    Vec<T> of_z[kMostClassesByLanes + L];
+    Vec<T> of_t[kMostClassesByLanes + L];
+    of_z[0] = of_t[0] = Vec<T>{};  // GCC does not see that there is a class
+    rows_to_lanes(z, rows, cols, of_z);
+    rows_to_lanes(t, rows, cols, of_t);
+    const Vec<T> losses = cross_entropy_lanes<T>(
+        {reinterpret_cast<T*>(of_z), L}, {reinterpret_cast<const T*>(of_t), L}, cols,
+        scale);
+    lanes_to_rows(of_z, rows, cols, z);
+    return losses;
 }
 
 // visit(row, loss) for each row, in order. scale_of(row, lanes): the scales of the rows
@@ -258,8 +280,8 @@ SIGLIN_INLINE void for_each_cross_entropy(T* z, const T* t, index_t rows, index_
             scale = scale_of(first, first_lanes<T>(count));
         }
         T losses[L];
-        store(losses, cross_entropy_lanes<T>(z + first * cols, t + first * cols, count,
-                                             cols, scale));
+        store(losses, cross_entropy_turned<T>(z + first * cols, t + first * cols, count,
+                                              cols, scale));
         for (index_t r = 0; r < count; ++r) {
             visit(first + r, static_cast<double>(losses[r]));
         }

@@ -289,7 +289,7 @@ class Descent {
                 body(first_lanes<T>(left));
             }
         };
-        if (args_.loss == Loss::bce) {
+        if (args_.loss.kind == Loss::bce) {
             pre_activations(last_, x, [&](int v, Vec<T> z) SIGLIN_LAMBDA_INLINE {
                 lanes_at(v, [&](auto lanes) SIGLIN_LAMBDA_INLINE {
                     store(d.dz + v * L,
@@ -298,7 +298,7 @@ class Descent {
                     store(kept + v * L, z, lanes);
                 });
             });
-        } else if (args_.loss == Loss::squared_error) {
+        } else if (args_.loss.kind == Loss::squared_error) {
             with_padded_activation(args_.layers[last_].activation, [&](auto f) {
                 pre_activations(last_, x, [&](int v, Vec<T> z) SIGLIN_LAMBDA_INLINE {
                     lanes_at(v, [&](auto lanes) SIGLIN_LAMBDA_INLINE {
@@ -310,11 +310,26 @@ class Descent {
                     });
                 });
             });
-        } else {
+        } else if (args_.loss.kind == Loss::cross_entropy) {
             pre_activations(last_, x, [&](int v, Vec<T> z) SIGLIN_LAMBDA_INLINE {
                 store(d.dz + v * L, z);
             });
             args_.losses[s] = cross_entropy_row<T>(d.dz, t, n_out, T(1));
+        } else {
+            const bool logits = from_logits(args_.loss.kind);
+            with_padded_activation(
+                logits ? Activation::identity : args_.layers[last_].activation,
+                [&](auto f) {
+                    pre_activations(last_, x, [&](int v, Vec<T> z) SIGLIN_LAMBDA_INLINE {
+                        const auto both = decltype(f)::template both<T>(
+                            z, load(d.existing + v * L));
+                        store(d.dz + v * L, both.value);
+                        store(d.derivative + v * L, both.derivative);
+                    });
+                });
+            args_.losses[s] =
+                loss_gradient<T>({args_.loss, d.dz, logits ? nullptr : d.derivative, t,
+                                  1, n_out, T(1), true});
         }
     }
 
@@ -361,7 +376,7 @@ class Descent {
     // which case the parameters go back.
     bool finish() {
         const index_t n_out = args_.layers[last_].n_out;
-        if (args_.loss != Loss::cross_entropy) {
+        if (args_.loss.kind == Loss::bce || args_.loss.kind == Loss::squared_error) {
             losses_from_outputs(args_, n_out, outputs_);
         }
         Vec<T> zero = {};  // times a finite number

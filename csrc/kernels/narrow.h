@@ -12,6 +12,7 @@
 #pragma once
 
 #include "../kernel_table.h"
+#include "dropout.h"
 #include "loss.h"
 #include "neuron.h"
 
@@ -180,17 +181,20 @@ void activate_block(Activation f, T* a, T* derivative, index_t n, T* kept) {
     });
 }
 
-// The loss of the rows that exist; z (for squared_error the outputs) becomes dz, 0 past
-// the rows.
+// The loss of the rows that exist; z (where the loss starts from them, the outputs)
+// becomes dz, 0 past the rows.
 template <class T>
 struct BlockLoss {
+    LossChoice loss;
     T* z;
-    const T* derivative;  // of squared_error; null: 1
+    const T* derivative;  // of outputs; null: 1
     const T* t;
     index_t features;
     index_t stride;
     index_t rows;
     T scale;
+    const T* weights;  // of the rows; null: 1
+    bool clips;
 };
 
 // v in the first `rows` lanes, 0 past them; rows may be any number.
@@ -279,28 +283,91 @@ double bce_block(const BlockLoss<T>& args, T* kept) {
     return static_cast<double>(sum(widen<T>(total))) + logarithms;
 }
 
-template <class T>
-double squared_error_block(const BlockLoss<T>& args) {
-    constexpr index_t L = kLanes<T>;
-    const Vec<T> scale = broadcast(args.scale);
-    Vec<T> total[kGroups] = {};
-    for (index_t f = 0; f < args.features; ++f) {
-        for (index_t r = 0; r < args.stride; r += kNarrowLanes<T>) {
+// body(at, g, r, left) for each vector of rows of a feature: it is vector g of its wide
+// one, and `left` rows of it and beyond exist.
+template <class T, class Body>
+SIGLIN_INLINE void for_each_vector(index_t stride, index_t rows, Body body) {
+    for (index_t r = 0; r < stride; r += kNarrowLanes<T>) {
 #pragma GCC unroll 8
-            for (index_t g = 0; g < kGroups; ++g) {
-                const index_t at = f * args.stride + r + g * L;
-                const Vec<T> difference = keep_rows<T>(
-                    load(args.z + at) - load(args.t + at), args.rows - r - g * L);
-                total[g] = fma(difference, difference, total[g]);
-                Vec<T> dz = scale * difference;
-                if (args.derivative != nullptr) {
-                    dz *= load(args.derivative + at);
-                }
-                store(args.z + at, dz);
-            }
+        for (index_t g = 0; g < kGroups; ++g) {
+            const index_t at = r + g * kLanes<T>;
+            body(at, static_cast<std::size_t>(g), rows - at);
         }
     }
-    return 0.5 * static_cast<double>(sum(widen<T>(total)));
+}
+
+template <class F, class T, class W>
+SIGLIN_INLINE double elementwise_block(F loss, const BlockLoss<T>& args,
+                                       const W& weights) {
+    Vec<T> total[kGroups] = {};
+    for (index_t f = 0; f < args.features; ++f) {
+        T* const z = args.z + f * args.stride;
+        const T* const t = args.t + f * args.stride;
+        const T* const derivative =
+            args.derivative == nullptr ? nullptr : args.derivative + f * args.stride;
+        for_each_vector<T>(
+            args.stride, args.rows,
+            [&](index_t at, std::size_t g, index_t left) SIGLIN_LAMBDA_INLINE {
+                const LossParts<T> parts = loss.template parts<T>(
+                    load(z + at), load(t + at), weights.scale_at(at, AllLanes{}));
+                total[g] += keep_rows<T>(
+                    weights.weighted(parts.loss, at, AllLanes{}), left);
+                const Vec<T> dz = derivative == nullptr
+                                      ? parts.dz
+                                      : parts.dz * load(derivative + at);
+                store(z + at, keep_rows<T>(dz, left));
+            });
+    }
+    return static_cast<double>(sum(widen<T>(total)));
+}
+
+// A class is a row of vectors: a softmax needs no transposes.
+template <class T, class W>
+SIGLIN_INLINE double cross_entropy_block(const BlockLoss<T>& args, const W& weights) {
+    Vec<T> total[kGroups] = {};
+    for_each_vector<T>(
+        args.stride, args.rows,
+        [&](index_t at, std::size_t g, index_t left) SIGLIN_LAMBDA_INLINE {
+            const Vec<T> loss = cross_entropy_lanes<T>(
+                {args.z + at, args.stride}, {args.t + at, args.stride}, args.features,
+                weights.scale_at(at, AllLanes{}));
+            total[g] += keep_rows<T>(weights.weighted(loss, at, AllLanes{}), left);
+        });
+    const index_t past = args.stride - args.rows;
+    for (index_t c = 0; past > 0 && c < args.features; ++c) {
+        for (index_t r = args.rows; r < args.stride; ++r) {
+            args.z[c * args.stride + r] = T(0);
+        }
+    }
+    return static_cast<double>(sum(widen<T>(total)));
+}
+
+template <class T, class W>
+double any_block(const BlockLoss<T>& args, const W& weights) {
+    double total = 0;
+    if (args.loss.kind == Loss::cross_entropy) {
+        return cross_entropy_block(args, weights);
+    }
+    with_loss(args.loss, [&](auto loss) SIGLIN_LAMBDA_INLINE {
+        total = elementwise_block(loss, args, weights);
+    });
+    return total;
+}
+
+template <class T>
+double block_loss(const BlockLoss<T>& args, T* kept) {
+    if (args.weights != nullptr || args.clips) {
+        const Weights each{args.scale, LossLimits<T>(args.clips),
+                           [&](index_t at, auto) SIGLIN_LAMBDA_INLINE {
+                               return args.weights == nullptr ? broadcast(T(1))
+                                                              : load(args.weights + at);
+                           }};
+        return any_block(args, each);
+    }
+    if (args.loss.kind == Loss::bce) {
+        return bce_block(args, kept);
+    }
+    return any_block(args, NoWeights<T>{args.scale});
 }
 
 // out[i] (+)= the sum over the lanes of wide sum i, which is the vectors groups[g][i].
@@ -567,21 +634,24 @@ double narrow_loss_gradient(const NarrowArgs<T>& args) {
         feature_product<T>({args.params + layer.w, 1, layer.n_out, layer.n_out,
                             layer.n_in, input, bias, nullptr, a, stride});
         const index_t n = layer.n_out * stride;
-        if (l < last || args.loss == Loss::squared_error) {
+        if (l < last || !from_logits(args.loss.kind)) {
             activate_block(layer.activation, a, a + n, n, kept);
+        }
+        if (l < last && args.drops.probability > 0) {
+            drop_out_columns<T>({args.drops, l, args.rows, layer.n_out, a, a + n,
+                                 layer.activation == Activation::identity},
+                                stride, reinterpret_cast<std::uint32_t*>(a + 2 * n));
         }
         input = a;
         a += 2 * n;
     }
     T* out = a - 2 * layers[last].n_out * stride;
-    const bool linear = layers[last].activation == Activation::identity;
-    const BlockLoss<T> block = {
-        out,       linear ? nullptr : out + layers[last].n_out * stride,
-        args.t,    layers[last].n_out,
-        stride,    args.rows,
-        args.scale};
-    const double loss =
-        args.loss == Loss::bce ? bce_block(block, kept) : squared_error_block(block);
+    const bool plain = from_logits(args.loss.kind) ||
+                       layers[last].activation == Activation::identity;
+    const double loss = block_loss<T>(
+        {args.loss, out, plain ? nullptr : out + layers[last].n_out * stride, args.t,
+         layers[last].n_out, stride, args.rows, args.scale, args.weights, args.clips},
+        kept);
     T* dz = out;
     for (index_t l = last; l >= 0; --l) {
         const RowLayer& layer = layers[l];
@@ -593,7 +663,8 @@ double narrow_loss_gradient(const NarrowArgs<T>& args) {
         if (l > 0) {
             out -= 2 * layer.n_in * stride;
             T* derivative = out + layer.n_in * stride;
-            const bool is_linear = layers[l - 1].activation == Activation::identity;
+            const bool is_linear = layers[l - 1].activation == Activation::identity &&
+                                   args.drops.probability == 0;
             feature_product<T>({args.params + layer.w, layer.n_out, 1, layer.n_in,
                                 layer.n_out, dz, nullptr,
                                 is_linear ? nullptr : derivative, derivative, stride});

@@ -1,5 +1,4 @@
-// One sigmoid neuron on an x stored by rows, of any size: loss and gradient in one
-// pass.
+// One neuron on an x stored by rows, of any size: loss and gradient in one pass.
 //
 // A few rows at a time: their products with w, their dz, and while they are still in L1
 // what they add to the gradient. So x is read from memory once. Every sum has an order
@@ -173,50 +172,25 @@ void prefetch_rows(const NeuronRowsArgs<T>& args, index_t i) {
     }
 }
 
-// The contract is NeuronRowsArgs'.
+// The losses of rows one by one, without weights: bce's logarithms are those of products.
 template <class T>
-double neuron_rows_gradient(const NeuronRowsArgs<T>& args) {
-    constexpr int kVecs = Wide<T>::kVecs;
-    constexpr int L = kLanes<T>;
-    const index_t n_in = args.x.cols;
+struct PlainBce {
+    static constexpr int kVecs = Wide<T>::kVecs;
+    static constexpr int L = kLanes<T>;
     Wide<T> total;
     Wide<T> product;
     Wide<T> db;
-    clear(total);
-    clear(product);
-    clear(db);
     double logarithms = 0;
-    if (!args.accumulate) {
-        for (index_t i = 0; i < n_in; ++i) {
-            args.dw[i] = 0;
-        }
-    }
-    const T start = args.b == nullptr ? T(0) : *args.b;
-    const T* x[kNeuronBlock];
-    const index_t ahead = rows_ahead(args.x);
-    const index_t next = args.order == nullptr ? ahead * args.x.stride : 0;
-    T z[kNeuronBlock];
     T e[kNeuronBlock];
     T scale[kNeuronBlock];
-    T t[kNeuronBlock];
-    for (index_t r = 0; r < kNeuronBlock; ++r) {
-        z[r] = t[r] = T(0);
+
+    explicit PlainBce(const NeuronRowsArgs<T>&) {
+        clear(total);
+        clear(product);
+        clear(db);
     }
-    for (index_t begin = 0; begin < args.x.rows; begin += kNeuronBlock) {
-        const index_t left = args.x.rows - begin;
-        const index_t rows = left < kNeuronBlock ? left : kNeuronBlock;
-        for (index_t r = 0; r < rows; ++r) {
-            const index_t row =
-                args.order == nullptr ? begin + r : args.order[begin + r];
-            x[r] = args.x.data + row * args.x.stride;
-            t[r] = args.t.data[row * args.t.stride];
-        }
-        if (args.order != nullptr) {
-            prefetch_rows(args, begin + ahead);
-        }
-        row_products(x, args.w, n_in, start, z, rows);
-        const index_t count =
-            (rows + kNeuronLanes<T> - 1) / kNeuronLanes<T> * kNeuronLanes<T>;
+    // z becomes dz, of `rows` rows, rounded up to `count` with zeros.
+    SIGLIN_INLINE void take(T* z, const T* t, const T*, index_t rows, index_t count) {
         neuron_exp(z, e, scale, count);
         index_t r = 0;
         for (; r + kNeuronLanes<T> <= rows; r += kNeuronLanes<T>) {
@@ -232,7 +206,93 @@ double neuron_rows_gradient(const NeuronRowsArgs<T>& args) {
             neuron_rows<T>(z + r, e + r, t + r, first_lanes<T>(exist), total.v[v],
                            product.v[v], db.v[v]);
         }
-        for (r = 0; r < count; r += L) {
+    }
+    SIGLIN_INLINE void end_products() {
+        logarithms += log_of_products(product);
+        clear(product);
+    }
+    SIGLIN_INLINE double loss() {
+        end_products();
+        return static_cast<double>(sum(total)) + logarithms;
+    }
+};
+
+// Any loss, and weights.
+template <class F, class T>
+struct AnyLoss {
+    static constexpr int L = kLanes<T>;
+    F f;
+    Wide<T> total;
+    Wide<T> db;
+
+    explicit AnyLoss(const NeuronRowsArgs<T>& args) : f(args.loss.number) {
+        clear(total);
+        clear(db);
+    }
+    SIGLIN_INLINE void take(T* z, const T* t, const T* w, index_t rows, index_t count) {
+        for (index_t r = 0; r < count; r += kNeuronLanes<T>) {
+#pragma GCC unroll 4
+            for (int v = 0; v < Wide<T>::kVecs; ++v) {
+                const index_t at = r + v * L;
+                const index_t left = rows - at;
+                const auto lanes = first_lanes<T>(left < 0 ? 0 : left < L ? left : L);
+                const Vec<T> weight = load(w + at);
+                const LossParts<T> parts =
+                    f.template parts<T>(load(z + at), load(t + at), weight);
+                const Vec<T> zero = {};
+                total.v[v] += keep<T>(
+                    select<T>(weight == zero, zero, weight * parts.loss), lanes);
+                const Vec<T> dz = keep<T>(parts.dz, lanes);
+                store(z + at, dz);
+                db.v[v] += dz;
+            }
+        }
+    }
+    SIGLIN_INLINE void end_products() {}
+    SIGLIN_INLINE double loss() { return static_cast<double>(sum(total)); }
+};
+
+template <class Losses, class T>
+double neuron_rows_pass(const NeuronRowsArgs<T>& args) {
+    constexpr int L = kLanes<T>;
+    const index_t n_in = args.x.cols;
+    Losses losses(args);
+    if (!args.accumulate) {
+        for (index_t i = 0; i < n_in; ++i) {
+            args.dw[i] = 0;
+        }
+    }
+    const T start = args.b == nullptr ? T(0) : *args.b;
+    const T* x[kNeuronBlock];
+    const index_t ahead = rows_ahead(args.x);
+    const index_t next = args.order == nullptr ? ahead * args.x.stride : 0;
+    T z[kNeuronBlock];
+    T t[kNeuronBlock];
+    T w[kNeuronBlock];
+    for (index_t r = 0; r < kNeuronBlock; ++r) {
+        z[r] = t[r] = T(0);
+        w[r] = T(1);
+    }
+    for (index_t begin = 0; begin < args.x.rows; begin += kNeuronBlock) {
+        const index_t left = args.x.rows - begin;
+        const index_t rows = left < kNeuronBlock ? left : kNeuronBlock;
+        for (index_t r = 0; r < rows; ++r) {
+            const index_t row =
+                args.order == nullptr ? begin + r : args.order[begin + r];
+            x[r] = args.x.data + row * args.x.stride;
+            t[r] = args.t.data[row * args.t.stride];
+            if (args.weights != nullptr) {
+                w[r] = args.weights[row];
+            }
+        }
+        if (args.order != nullptr) {
+            prefetch_rows(args, begin + ahead);
+        }
+        row_products(x, args.w, n_in, start, z, rows);
+        const index_t count =
+            (rows + kNeuronLanes<T> - 1) / kNeuronLanes<T> * kNeuronLanes<T>;
+        losses.take(z, t, w, rows, count);
+        for (index_t r = 0; r < count; r += L) {
             store(z + r, broadcast(args.scale) * load(z + r));
         }
         index_t i = 0;
@@ -249,15 +309,26 @@ double neuron_rows_gradient(const NeuronRowsArgs<T>& args) {
             add_gradients<T, 1>(x, next, z, rows, i, first_lanes<T>(n_in - i), args.dw);
         }
         if ((begin + kNeuronBlock) % kProductRows == 0) {
-            logarithms += log_of_products(product);
-            clear(product);
+            losses.end_products();
         }
     }
-    logarithms += log_of_products(product);
     if (args.db != nullptr) {
-        *args.db = (args.accumulate ? *args.db : T(0)) + args.scale * sum(db);
+        *args.db = (args.accumulate ? *args.db : T(0)) + args.scale * sum(losses.db);
     }
-    return static_cast<double>(sum(total)) + logarithms;
+    return losses.loss();
+}
+
+// The contract is NeuronRowsArgs'.
+template <class T>
+double neuron_rows_gradient(const NeuronRowsArgs<T>& args) {
+    if (args.loss.kind == Loss::bce && args.weights == nullptr) {
+        return neuron_rows_pass<PlainBce<T>, T>(args);
+    }
+    double loss = 0;
+    with_loss(args.loss, [&](auto f) {
+        loss = neuron_rows_pass<AnyLoss<decltype(f), T>, T>(args);
+    });
+    return loss;
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ double row_loss_gradient(const RowArgs<T>& args) {
     T* a = args.scratch;
     for (index_t l = 0; l <= last; ++l) {
         const RowLayer& layer = layers[l];
-        const bool logits = l == last && args.loss != Loss::squared_error;
+        const bool logits = l == last && from_logits(args.loss.kind);
         const Activation f = logits ? Activation::identity : layer.activation;
         T* derivative = f == Activation::identity ? nullptr : a + layer.n_out;
         with_activation(f, [&](auto activation) {

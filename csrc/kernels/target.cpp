@@ -6,15 +6,16 @@
 #include "activation.h"
 #include "cross_entropy.h"
 #include "descent.h"
+#include "dropout.h"
 #include "gemm.h"
 #include "layer.h"
 #include "loss.h"
 #include "narrow.h"
 #include "neuron.h"
 #include "neuron_rows.h"
+#include "penalty.h"
 #include "row.h"
 #include "update.h"
-#include "weighted_loss.h"
 
 #define SIGLIN_STRING_(name) #name
 #define SIGLIN_STRING(name) SIGLIN_STRING_(name)

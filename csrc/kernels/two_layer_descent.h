@@ -18,7 +18,7 @@ namespace {
 template <class T>
 void losses_from_outputs(const DescentArgs<T>& args, index_t n_out, T* outputs) {
     const index_t n = args.steps * n_out;
-    if (args.loss == Loss::bce) {
+    if (args.loss.kind == Loss::bce) {
         for (index_t s = 0; s < args.steps; ++s) {
             const index_t row = args.order == nullptr ? s : args.order[s];
             for (index_t j = 0; j < n_out; ++j) {
@@ -62,7 +62,7 @@ class TwoLayerDescent {
   public:
     static bool serves(const DescentArgs<T>& args) {
         const RowLayer& first = args.layers[0];
-        return args.count == 2 && args.loss == Loss::bce && first.n_in <= kInputs &&
+        return args.count == 2 && args.loss.kind == Loss::bce && first.n_in <= kInputs &&
                first.n_out <= kHidden && args.layers[1].n_out == 1 &&
                first.activation == Activation::sigmoid;
     }

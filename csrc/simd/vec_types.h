@@ -104,10 +104,13 @@ SIGLIN_INLINE Vec<T> load(const T* p, CountedLanes<T> lanes) {
 
 template <class T>
 SIGLIN_INLINE Vec<T> keep(Vec<T> v, CountedLanes<T> lanes) {
+    Vec<T> kept = {};
     for (int i = 0; i < kLanes<T>; ++i) {
-        v[i] = i < lanes.count ? v[i] : T(0);
+        if (i < lanes.count) {
+            kept[i] = v[i];
+        }
     }
-    return v;
+    return kept;
 }
 
 template <class T>
