@@ -18,6 +18,8 @@ EDGE = "#8a8a8a"
 INPUT, HIDDEN, OUTPUT = "#dce9f5", "#fdebd0", "#dff0d8"
 VALUE, GRADIENT = "#1f4e9c", "#b03020"
 DOTS = "⋮"
+POSITIVE, NEGATIVE = "#2166ac", "#b2182b"  # the ends of the colour map below
+WEIGHT_COLOURS = "RdBu"
 
 # A colour and a marker for each class; then they begin again.
 CLASS_COLOURS = (
@@ -26,6 +28,20 @@ CLASS_COLOURS = (
 )
 CLASS_MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*", "<", ">")
 REGION_ALPHA = 0.15
+
+
+# ---- axes ---------------------------------------------------------------------------
+
+
+def axes_or_new(ax: Axes | None, size: tuple[float, float] | None = None) -> Axes:
+    """Return the axes, or new ones."""
+    if ax is not None:
+        return ax
+    # pyplot shows a figure in notebooks, and chooses a window system: not before need.
+    import matplotlib.pyplot as plt  # noqa: PLC0415
+
+    _, new = plt.subplots(figsize=size, layout="constrained")
+    return new
 
 
 # ---- units in columns ----------------------------------------------------------------
