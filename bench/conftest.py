@@ -1,6 +1,8 @@
 """Options, the session's environment, and the fixture that measures a case."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,8 @@ try:
     DROPPED = environment.drop_openblas_overrides()
 except RuntimeError as error:
     raise pytest.UsageError(str(error)) from None
+
+sys.path.insert(0, str(Path(__file__).with_name("operations")))
 
 # NumPy may only be loaded from here on.
 import cython_build

@@ -554,6 +554,6 @@ def test_the_gallery_is_what_readme_shows(tmp_path):
         now, then = (mpl.image.imread(folder / name) for folder in (tmp_path, kept))
         assert now.shape == then.shape
     readme = (root / "README.md").read_text(encoding="utf-8")
-    shown = re.findall(r"\]\(bench/gallery/(\w+\.png)\)", readme)
+    shown = re.findall(r"\]\(bench/training/gallery/(\w+\.png)\)", readme)
     assert shown
     assert set(shown) <= set(drawn)

@@ -29,6 +29,7 @@ import environment
 environment.drop_openblas_overrides()
 
 # NumPy may only be loaded from here on.
+import siglin
 from doors import (
     DOORS,
     ESTIMATORS,
@@ -42,8 +43,6 @@ from doors import (
     bar_of,
     suits,
 )
-
-import siglin
 
 TIMING = 0.02  # seconds of one timing
 MORE_ROUNDS = 2  # times as many again before a figure beyond its bar counts

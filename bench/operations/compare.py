@@ -1,6 +1,6 @@
 """Race siglin against NumPy and Cython, interleaved in one process.
 
-    python bench/compare.py [--quick] [--only TEXT] [--rounds N] [--threads N]
+    python bench/operations/compare.py [--quick] [--only TEXT] [--rounds N] [--threads N]
                             [--markdown [FILE]]
 
 Prints one line per (operation, shape, dtype): the best and the median time per call (of
@@ -18,6 +18,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import environment
 
@@ -161,8 +163,12 @@ def line(texts: Sequence[str]) -> str:
 
 def markdown(rows: Sequence[Row], conditions: dict[str, str]) -> str:
     """Return the whole report as Markdown."""
-    lines = ["# Latest figures", "", "Written by `python bench/compare.py --markdown`."]
-    lines += ["How to read them: [README.md](README.md).", ""]
+    lines = [
+        "# Latest figures",
+        "",
+        "Written by `python bench/operations/compare.py --markdown`.",
+    ]
+    lines += ["How to read them: [README.md](../README.md).", ""]
     lines += [f"- {key}: {value}" for key, value in conditions.items()]
     table = [HEADINGS, *map(cells, rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

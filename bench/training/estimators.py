@@ -1,6 +1,6 @@
 """The estimators against scikit-learn's MLP: the same fits, in turns, in one process.
 
-    python bench/estimators.py [--threads N] [--rounds N] [--only WORD] [--check]
+    python bench/training/estimators.py [--threads N] [--rounds N] [--only WORD] [--check]
 
 Prints for each fit the best seconds of an epoch, the whole of `fit` divided by its epochs,
 checks and shuffles and all, and the ratio. Every round runs each contender once, in an
@@ -13,8 +13,11 @@ import random
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import environment
 

@@ -1,6 +1,6 @@
 """What this machine can do at most, and how long a row of the race takes at least.
 
-``machine_peak.cpp`` is compiled into ``bench/_build/`` and run. A row's limit is the
+``machine_peak.cpp`` is compiled into ``bench/training/_build/`` and run. A row's limit is the
 longer one of two times: its products' flops at the multiply-add peak, and the bytes it
 cannot help moving at the speed of the level of memory that holds them.
 """

@@ -1,6 +1,6 @@
 """Steps that meet subnormal numbers: saturated units, and fits that go on for long.
 
-    python bench/subnormals.py [--scales] [--epochs] [--rounds N] [--threads N]
+    python bench/checks/subnormals.py [--scales] [--epochs] [--rounds N] [--threads N]
 
 Two tables; without an option both. `--scales`: a step and a prediction on inputs of
 scale 1 to 10,000, for every activation and both dtypes, over those at scale 1. Saturated
@@ -14,7 +14,10 @@ times as long as its first figure.
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import environment
 
@@ -83,15 +86,20 @@ def by_epoch(rounds: int) -> list[str]:
     import numpy as np  # noqa: PLC0415
 
     import siglin  # noqa: PLC0415
-    from siglin._training.optimizers import OPTIMIZERS  # noqa: PLC0415
 
+    optimizers = {
+        "gd": siglin.GradientDescent,
+        "momentum": siglin.Momentum,
+        "nesterov": siglin.Nesterov,
+        "adam": siglin.Adam,
+    }
     rng = np.random.default_rng(1)
     x, labels = rng.normal(size=(150, 4)), rng.integers(3, size=150)
     together = 500  # epochs timed at once: some milliseconds
     print("\n4-16-3, softmax, full batch of 150; after epochs", *map(str, EPOCHS))
     found = []
     for dtype in ("float32", "float64"):
-        for name, make in OPTIMIZERS.items():
+        for name, make in optimizers.items():
             net = siglin.Network([4, 16, 3], loss="cross_entropy", dtype=dtype, seed=1)
             optimizer, done, seconds = make(), 0, []
             lr = 0.01 if name == "adam" else 0.1

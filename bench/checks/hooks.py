@@ -1,6 +1,6 @@
 """What a callback and a bar cost: fits with them beside fits without.
 
-    python bench/hooks.py [--rounds N]
+    python bench/checks/hooks.py [--rounds N]
 
 Trains networks of several sizes for half a second or so, in turns without anything, with a
 callback that looks at the loss, and with progress=True (into a file that nobody reads), and
@@ -13,9 +13,12 @@ import argparse
 import contextlib
 import io
 import sys
+from pathlib import Path
 from statistics import median
 from time import process_time
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import environment
 

@@ -1,6 +1,6 @@
 """Online learning: a row at a time by learn_one, and by scikit-learn's partial_fit.
 
-    python bench/online.py
+    python bench/training/online.py
 
 Prints the microseconds of a call, the best of some rounds, beside those of fit on one row
 and of MLPClassifier.partial_fit (solver sgd without momentum, batch_size 1, no penalty)
@@ -10,8 +10,11 @@ microseconds in a network of up to 64-32-10.
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from timeit import repeat
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import environment
 

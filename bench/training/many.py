@@ -1,6 +1,6 @@
 """Many networks: fit_many on all cores, beside a loop of fits on one thread.
 
-    python bench/many.py [--networks N] [--rounds N]
+    python bench/training/many.py [--networks N] [--rounds N]
 
 Trains 4-16-1 networks on full batches of 150 rows, in turns with both, and prints the
 seconds of the best round of each and how many times as long the loop takes. Every network
@@ -10,7 +10,10 @@ than 0.9 times as many times as long as there are CPUs: 1.8 with two.
 
 import argparse
 import sys
+from pathlib import Path
 from time import perf_counter
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import environment
 

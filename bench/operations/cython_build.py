@@ -1,6 +1,6 @@
 """Build and load cython_kernels.pyx, the Cython contender of the benchmarks.
 
-``load()`` compiles into ``bench/_build/`` (a second call finds the result up to date) and
+``load()`` compiles into ``bench/operations/_build/`` (a second call finds the result up to date) and
 returns the module, or raises KernelsMissingError, whose text says what was missing.
 The build runs in a process of its own, so that neither setuptools nor Cython is loaded
 where times are taken.

@@ -1,6 +1,6 @@
 """A grid search with several jobs beside one: in threads and in processes.
 
-    python bench/grid_search.py [--jobs N] [--rounds N] [--peer]
+    python bench/training/grid_search.py [--jobs N] [--rounds N] [--peer]
 
 Searches eight values of alpha with three folds of the digits, 64-32-10, in turns: one job,
 several in threads of one process, several in processes that have been started before. The
@@ -13,8 +13,11 @@ than 0.75 times as many times as fast as there are jobs.
 import argparse
 import sys
 import warnings
+from pathlib import Path
 from time import perf_counter
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import environment
 

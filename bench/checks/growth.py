@@ -1,6 +1,6 @@
 """Growth: time per row and memory of a fit, from a thousand rows to ten million.
 
-    python bench/growth.py [--most N] [--threads N]
+    python bench/checks/growth.py [--most N] [--threads N]
 
 Fits 32-1, float32, full batch, a process of its own for each number of rows, and prints
 the time per row of a step and the memory that the fit took beside its data. Reads x from
@@ -15,7 +15,10 @@ import json
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from time import perf_counter
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import environment
 

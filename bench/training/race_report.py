@@ -162,8 +162,12 @@ def roofline_lines(outcome: Outcome) -> list[str]:
 
 def markdown(outcomes: Sequence[Outcome]) -> str:
     """Return the whole report as Markdown."""
-    lines = ["# The latest race", "", "Written by `python bench/race.py --markdown`."]
-    lines += ["How to read it: [README.md](README.md).", ""]
+    lines = [
+        "# The latest race",
+        "",
+        "Written by `python bench/training/race.py --markdown`.",
+    ]
+    lines += ["How to read it: [README.md](../README.md).", ""]
     for outcome in outcomes:
         threads = outcome["threads"]
         names = outcome["names"]

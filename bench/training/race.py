@@ -1,6 +1,6 @@
 """Race siglin against NumPy, PyTorch, JAX and scikit-learn: whole training loops.
 
-    python bench/race.py [--quick] [--only TEXT] [--rounds N] [--threads N,N]
+    python bench/training/race.py [--quick] [--only TEXT] [--rounds N] [--threads N,N]
                          [--clock wall|cpu] [--check] [--roofline]
                          [--markdown [FILE]] [--plot [FILE]]
 
@@ -28,6 +28,8 @@ from typing import Any
 
 # NumPy and the packages that bring a thread pool are imported in `work`, whose process
 # has been given its CPUs and its environment by then.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import environment
 
 Clock = Callable[[], float]

@@ -1,7 +1,7 @@
 """Draws the pictures of README: what siglin.plot makes of networks trained on real data.
 
-python bench/gallery.py            writes bench/gallery/*.png
-python bench/gallery.py DIR        writes them there
+python bench/training/gallery.py            writes bench/training/gallery/*.png
+python bench/training/gallery.py DIR        writes them there
 
 Needs matplotlib and scikit-learn, for its data that need no network connection.
 """

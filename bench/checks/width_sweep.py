@@ -1,6 +1,6 @@
 """Two threads never make it slower: a sweep over the width of a small network.
 
-    python bench/width_sweep.py [--rounds N] [--widths N,N,...] [--late US,US,...]
+    python bench/checks/width_sweep.py [--rounds N] [--widths N,N,...] [--late US,US,...]
 
 Fits 10-w-w-10, batch 128, float32, on one thread and on two, in turns, for w from 8 to
 256. The exit code is 1 if two threads take more than 1.1 times the time of one anywhere.
@@ -14,9 +14,12 @@ import gc
 import random
 import statistics
 import sys
+from pathlib import Path
 from time import perf_counter, sleep
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import environment
 import siglin

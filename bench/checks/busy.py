@@ -1,6 +1,6 @@
 """A busy machine: forward on two threads, beside as many spinning processes as CPUs.
 
-    python bench/busy.py [--calls N] [--numpy]
+    python bench/checks/busy.py [--calls N] [--numpy]
 
 Times `forward` of (256, 784) x (784, 512) in float32, call by call, on one thread and on
 two in turns, while other processes keep the CPUs busy. The exit code is 1 if on two threads
@@ -12,7 +12,10 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import environment
 
