@@ -1,12 +1,12 @@
 """Time backward: dx, dw and db from x, w, a and da."""
 
-from collections.abc import Callable
-
 import pytest
 
-from cases import Entry, entries
+from cases import PARAMETERS, Measure, entries
 
 
-@pytest.mark.parametrize("entry", entries("backward"), ids=str)
-def test_backward(measure: Callable[[Entry], None], entry: Entry) -> None:
-    measure(entry)
+@pytest.mark.parametrize(PARAMETERS, entries("backward"))
+def test_backward(
+    measure: Measure, operation: str, shape: str, dtype: str, contender: str
+) -> None:
+    measure(operation, shape, dtype, contender)

@@ -1,12 +1,14 @@
-"""Time full-batch steps of gradient descent: forward, loss, backward, update."""
-
-from collections.abc import Callable
+"""Time steps of training: forward, loss, backward, update; full batches and smaller ones."""
 
 import pytest
 
-from cases import Entry, entries
+from cases import PARAMETERS, Measure, entries
 
 
-@pytest.mark.parametrize("entry", entries("fit"), ids=str)
-def test_fit(measure: Callable[[Entry], None], entry: Entry) -> None:
-    measure(entry)
+@pytest.mark.parametrize(
+    PARAMETERS, entries("fit", "fit_softmax", "fit_adam", "fit_batches")
+)
+def test_fit(
+    measure: Measure, operation: str, shape: str, dtype: str, contender: str
+) -> None:
+    measure(operation, shape, dtype, contender)

@@ -1,12 +1,12 @@
 """Time forward, a = sigmoid(x @ w + b), into a fresh and into a given array."""
 
-from collections.abc import Callable
-
 import pytest
 
-from cases import Entry, entries
+from cases import PARAMETERS, Measure, entries
 
 
-@pytest.mark.parametrize("entry", entries("forward", "forward_out"), ids=str)
-def test_forward(measure: Callable[[Entry], None], entry: Entry) -> None:
-    measure(entry)
+@pytest.mark.parametrize(PARAMETERS, entries("forward", "forward_out"))
+def test_forward(
+    measure: Measure, operation: str, shape: str, dtype: str, contender: str
+) -> None:
+    measure(operation, shape, dtype, contender)

@@ -1,12 +1,12 @@
 """Time the lecture's neuron on the Iris data: updates with a stop test."""
 
-from collections.abc import Callable
-
 import pytest
 
-from cases import Entry, entries
+from cases import PARAMETERS, Measure, entries
 
 
-@pytest.mark.parametrize("entry", entries("iris"), ids=str)
-def test_iris(measure: Callable[[Entry], None], entry: Entry) -> None:
-    measure(entry)
+@pytest.mark.parametrize(PARAMETERS, entries("iris"))
+def test_iris(
+    measure: Measure, operation: str, shape: str, dtype: str, contender: str
+) -> None:
+    measure(operation, shape, dtype, contender)

@@ -1,12 +1,12 @@
 """Time sigmoid, into a fresh and into a given array."""
 
-from collections.abc import Callable
-
 import pytest
 
-from cases import Entry, entries
+from cases import PARAMETERS, Measure, entries
 
 
-@pytest.mark.parametrize("entry", entries("sigmoid", "sigmoid_out"), ids=str)
-def test_sigmoid(measure: Callable[[Entry], None], entry: Entry) -> None:
-    measure(entry)
+@pytest.mark.parametrize(PARAMETERS, entries("sigmoid", "sigmoid_out"))
+def test_sigmoid(
+    measure: Measure, operation: str, shape: str, dtype: str, contender: str
+) -> None:
+    measure(operation, shape, dtype, contender)

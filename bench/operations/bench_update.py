@@ -1,12 +1,12 @@
 """Time update, param -= lr * grad in place."""
 
-from collections.abc import Callable
-
 import pytest
 
-from cases import Entry, entries
+from cases import PARAMETERS, Measure, entries
 
 
-@pytest.mark.parametrize("entry", entries("update"), ids=str)
-def test_update(measure: Callable[[Entry], None], entry: Entry) -> None:
-    measure(entry)
+@pytest.mark.parametrize(PARAMETERS, entries("update"))
+def test_update(
+    measure: Measure, operation: str, shape: str, dtype: str, contender: str
+) -> None:
+    measure(operation, shape, dtype, contender)

@@ -11,6 +11,7 @@ from itertools import pairwise, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 import shapes
@@ -20,12 +21,19 @@ from siglin.lecture import load_iris
 
 Array = NDArray[Any]
 Run = Callable[[], object]
+Measure = Callable[[str, str, str, str], None]  # what bench_*.py call with PARAMETERS
+
+# Of every benchmark, so that `--benchmark-group-by` and readers of the JSON know them.
+PARAMETERS = ("operation", "shape", "dtype", "contender")
 
 DTYPES = ("float64", "float32")
 LR = 0.1
 # For update and backward_update, whose gradients do not fade: a thousand calls on the
 # same numbers must leave the weights finite.
 SMALL_LR = 1e-3
+# Where a gradient is all rounding, two contenders' steps of Adam may point opposite ways.
+ADAM_LR = 1e-4
+BATCHES = 8  # of an epoch of fit_batches
 
 # Relative to the largest element of the expected array, which the reference computes in
 # float64. A sum of k = 1024 rounded products errs by about sqrt(k) half-ulps, 32 * 6e-8
@@ -52,6 +60,9 @@ OPERATIONS: dict[str, tuple[shapes.Shape, ...]] = {
     "predict": shapes.SINGLE_ROWS,
     "predict_out": shapes.SINGLE_ROWS,
     "fit": shapes.NETWORKS,
+    "fit_softmax": shapes.CLASSIFIERS,
+    "fit_adam": shapes.CLASSIFIERS,
+    "fit_batches": shapes.CLASSIFIERS,
     "iris": shapes.IRIS,
 }
 
@@ -80,14 +91,26 @@ class Case:
     @property
     def stateful(self) -> bool:
         """Tell whether a call changes its arguments, so that rounds need fresh ones."""
-        return self.op in {"update", "backward_update", "fit", "iris"}
+        return self.trains or self.op in {"update", "backward_update"}
+
+    @property
+    def trains(self) -> bool:
+        """Tell whether a call takes many steps, of which one is what is asked for."""
+        return self.op == "iris" or self.op.startswith("fit")
+
+    @property
+    def quick(self) -> bool:
+        """Tell whether the case is one of the few that stand for all."""
+        return self.shape in shapes.QUICK
 
     @property
     def contenders(self) -> tuple[str, ...]:
         """Return the names of those that have this operation, siglin first."""
         everyone = ("siglin", "numpy", "reference", "cython")
-        # The Cython kernels have no stop rule, and none that keeps a derivative.
-        return everyone[:-1] if self.op in {"iris", "dense_forward"} else everyone
+        # The Cython kernels have no stop rule, none that keeps a derivative, and of the
+        # fits only the plain one.
+        beyond_cython = self.op == "dense_forward" or (self.trains and self.op != "fit")
+        return everyone[:-1] if beyond_cython else everyone
 
     @functools.cached_property
     def work(self) -> Work:
@@ -104,15 +127,16 @@ class Case:
         cost = max(self.work.flops, 20 * self.work.elements)
         if self.op == "iris":
             return 5_000
-        if self.op == "fit":
+        if self.trains:
             fewest = 3 if self.size == "large" else 20
-            return max(fewest, min(5_000, 500_000_000 // cost))
+            steps = max(fewest, min(5_000, 500_000_000 // cost))
+            return -(-steps // BATCHES) * BATCHES if self.op == "fit_batches" else steps
         return max(1, min(1_000, 20_000_000 // cost))
 
     def bind(self, name: str, calls: int) -> Run:
         """Return a function that takes ``calls`` calls (or steps) from a fresh start."""
         run = self._once(name, calls)
-        if calls == 1 or self.op in {"fit", "iris"}:
+        if calls == 1 or self.trains:
             return run
 
         def burst() -> None:
@@ -129,7 +153,7 @@ class Case:
         AssertionError
             If an array differs by more than TOLERANCE.
         """
-        steps = min(self.calls, 20)
+        steps = min(self.calls, 24)  # whole epochs of fit_batches
         given = inputs(self.op, self.shape, self.dtype)
         got = result(self.op, given, self._once(name, steps, given)())
         for g, e in zip(got, expected(self, steps), strict=True):
@@ -147,8 +171,9 @@ class Case:
             given = inputs(self.op, self.shape, self.dtype)
         rival = contender(name, self.dtype)
         op = self.op.removesuffix("_out")
-        if op in {"fit", "iris"}:
-            prepared: Run = getattr(rival, op)(**given, steps=steps)
+        if self.trains:
+            function = rival.iris if op == "iris" else rival.fit
+            prepared: Run = function(**given, steps=steps)
             return prepared
         if op in {"predict", "dense_forward"}:
             ready: Run = getattr(rival, op)(**given)
@@ -164,20 +189,28 @@ def cases(op: str) -> list[Case]:
     return [Case(op, shape, dtype) for shape in OPERATIONS[op] for dtype in dtypes]
 
 
-class Entry(NamedTuple):
-    """A case and the name of one of its contenders."""
+def entries(*ops: str) -> list[Any]:
+    """Return the parameters of these operations' cases, with each of their contenders.
 
-    case: Case
-    name: str
+    All but the quick ones are marked slow. The reference is NumPy again, and slower.
+    """
+    return [
+        pytest.param(
+            *(case.op, str(case.shape), case.dtype, name),
+            id=f"{case.key} {name}",
+            marks=() if case.quick and name != "reference" else pytest.mark.slow,
+        )
+        for op in ops
+        for case in cases(op)
+        for name in case.contenders
+    ]
 
-    def __str__(self) -> str:
-        return f"{self.case.key} {self.name}"
 
-
-def entries(*ops: str) -> list[Entry]:
-    """Return every case of these operations with each of its contenders."""
-    every = [case for op in ops for case in cases(op)]
-    return [Entry(case, name) for case in every for name in case.contenders]
+def case_of(op: str, shape: str, dtype: str) -> Case:
+    """Return the case of these parameters."""
+    return next(
+        case for case in cases(op) if (str(case.shape), case.dtype) == (shape, dtype)
+    )
 
 
 def work(op: str, shape: shapes.Shape) -> Work:
@@ -245,10 +278,19 @@ def numbers(op: str, shape: shapes.Shape) -> dict[str, Any]:
             return network
         if op == "predict_out":
             return network | {"out": np.zeros((shape.batch, shape.sizes[-1]))}
-        return network | {
-            "t": (normal(shape.batch, shape.sizes[-1]) > 0).astype(np.float64),
-            "lr": LR,
-        }
+        rows = shape.batch * (BATCHES if op == "fit_batches" else 1)
+        network["x"] = normal(rows, shape.sizes[0])
+        scores = normal(rows, shape.sizes[-1])
+        network["t"] = (scores > 0).astype(np.float64)
+        network["lr"] = LR
+        if op == "fit_softmax":
+            network["t"] = np.eye(shape.sizes[-1])[scores.argmax(axis=1)]
+            network["loss"] = "cross_entropy"
+        if op == "fit_adam":
+            network |= {"optimizer": "adam", "lr": ADAM_LR}
+        if op == "fit_batches":
+            network["batch_size"] = shape.batch
+        return network
     if isinstance(shape, shapes.Flat):
         if op == "update":
             return {"param": normal(shape.n), "grad": normal(shape.n), "lr": SMALL_LR}
@@ -273,7 +315,7 @@ def result(op: str, given: dict[str, Any], returned: Any) -> tuple[Array, ...]:
         return (given["param"],)
     if op == "backward_update":
         return (returned, given["w"], given["b"])
-    if op in {"backward", "fit", "iris"}:
+    if op in {"backward", "iris"} or op.startswith("fit"):
         return tuple(np.asarray(array) for array in returned)
     return (returned,)
 

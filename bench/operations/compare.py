@@ -84,7 +84,7 @@ def bars(case: Case) -> tuple[float | None, float | None]:
         return 20.0, None
     barred = {
         *("forward", "forward_out", "dense_forward", "backward"),
-        *("predict", "predict_out", "fit"),
+        *("predict", "predict_out", "fit", "fit_softmax", "fit_adam", "fit_batches"),
     }
     if case.op not in barred:
         return None, None

@@ -9,8 +9,9 @@
 
 ``forward(x, w, b, *, out)``, ``sigmoid(z, *, out)``, ``backward(x, w, a, da)``,
 ``backward_update(x, w, b, a, da, lr)`` and ``update(param, grad, lr)`` do one operation.
-``fit(sizes, params, x, t, lr, steps)`` and ``iris(x, t, lr, steps)`` only prepare: they
-return the function to time, which takes the steps and returns (losses, parameters). So do
+``fit(sizes, params, x, t, lr, steps, *, loss, optimizer, batch_size)`` and
+``iris(x, t, lr, steps)`` only prepare: they return the function to time, which takes the
+steps and returns (losses, parameters), a loss for each epoch. So do
 ``predict(sizes, params, x, *, out)`` and ``dense_forward(x, w, b)``, whose functions return
 the outputs.
 An operation that a contender does not have is missing from its namespace.
@@ -42,13 +43,31 @@ def library_fit(library: ModuleType) -> Callable[..., Fit]:
     """Return ``fit`` by the Network of siglin or of siglin.reference."""
 
     def fit(
-        sizes: Sequence[int], params: Array, x: Array, t: Array, lr: float, steps: int
+        sizes: Sequence[int],
+        params: Array,
+        x: Array,
+        t: Array,
+        lr: float,
+        steps: int,
+        *,
+        loss: str = "bce",
+        optimizer: str = "gd",
+        batch_size: int | None = None,
     ) -> Fit:
-        net = library.Network(list(sizes), dtype=params.dtype.name, seed=0)
+        net = library.Network(list(sizes), loss=loss, dtype=params.dtype.name, seed=0)
         net.params[:] = params
+        epochs = steps // (len(x) // (batch_size or len(x)))
 
         def run() -> tuple[Sequence[float], Array]:
-            return net.fit(x, t, lr=lr, epochs=steps).loss, net.params
+            history = net.fit(
+                *(x, t),
+                lr=lr,
+                epochs=epochs,
+                batch_size=batch_size,
+                shuffle=False,
+                optimizer=optimizer,
+            )
+            return history.loss, net.params
 
         return run
 
@@ -177,27 +196,64 @@ def numpy_dense_forward(x: Array, w: Array, b: Array) -> Outputs:
 
 
 def numpy_fit(
-    sizes: Sequence[int], params: Array, x: Array, t: Array, lr: float, steps: int
+    sizes: Sequence[int],
+    params: Array,
+    x: Array,
+    t: Array,
+    lr: float,
+    steps: int,
+    *,
+    loss: str = "bce",
+    optimizer: str = "gd",
+    batch_size: int | None = None,
 ) -> Fit:
     layers = layers_of(sizes, params)
-    positive = t == 1
+    batch = batch_size or len(x)
+    parts = [(x[i : i + batch], t[i : i + batch]) for i in range(0, len(x), batch)]
+    hits = [part == 1 for _, part in parts]
+    softmax = loss == "cross_entropy"
+    grads = np.empty_like(params)
+    by_layer = layers_of(sizes, grads)
+
+    def output(z: Array) -> Array:
+        if not softmax:
+            return 1 / (1 + np.exp(-z))
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+    def gradient(xb: Array, tb: Array, hit: Array) -> float:
+        """Fill grads, and return the loss."""
+        outputs = [xb]
+        for w, b in layers[:-1]:
+            outputs.append(1 / (1 + np.exp(-(outputs[-1] @ w + b))))
+        w, b = layers[-1]
+        y = output(outputs[-1] @ w + b)
+        given = y[hit] if softmax else np.where(hit, y, 1 - y)
+        dz = (y - tb) / len(xb)
+        for (w, _), (dw, db) in zip(reversed(layers), reversed(by_layer), strict=True):
+            a = outputs.pop()
+            np.matmul(a.T, dz, out=dw)
+            np.sum(dz, axis=0, out=db)
+            if outputs:
+                dz = (dz @ w.T) * a * (1 - a)
+        return float(-np.log(given).sum() / len(xb))
 
     def run() -> tuple[Sequence[float], Array]:
         losses = []
-        for _ in range(steps):
-            outputs = [x]
-            for w, b in layers:
-                outputs.append(1 / (1 + np.exp(-(outputs[-1] @ w + b))))
-            y = outputs.pop()
-            losses.append(-np.log(np.where(positive, y, 1 - y)).sum() / len(x))
-            dz = (y - t) / len(x)
-            for layer in reversed(layers):
-                (w, b), a = layer, outputs.pop()
-                dw, db = a.T @ dz, dz.sum(axis=0)
-                if outputs:
-                    dz = (dz @ w.T) * a * (1 - a)
-                w -= lr * dw
-                b -= lr * db
+        m, v, step = np.zeros_like(params), np.zeros_like(params), 0
+        for _ in range(steps // len(parts)):
+            of_epoch = 0.0
+            for (xb, tb), hit in zip(parts, hits, strict=True):
+                of_epoch += gradient(xb, tb, hit)
+                if optimizer == "gd":
+                    params[...] -= lr * grads
+                    continue
+                step += 1
+                m = 0.9 * m + 0.1 * grads
+                v = 0.999 * v + 0.001 * grads**2
+                size = lr / (1 - 0.9**step)
+                params[...] -= size * m / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+            losses.append(of_epoch / len(parts))
         return losses, params
 
     return run

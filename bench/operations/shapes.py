@@ -70,6 +70,14 @@ NETWORKS = (
     Net("large", 1024, (1024, 1024)),
 )
 
+# Networks of several classes, to be trained by softmax, by Adam and in smaller batches.
+CLASSIFIERS = (
+    Net("small", 150, (4, 16, 3)),
+    Net("layer", 64, (64, 32, 10)),
+    Net("layer", 128, (784, 128, 10)),
+    Net("ugly", 37, (61, 53, 7)),
+)
+
 # Layers whose call is a part of their time worth asking for.
 SMALLER_LAYERS = tuple(layer for layer in LAYERS if layer.size in {"small", "layer"})
 
@@ -94,3 +102,17 @@ VECTORS = (
 
 # The lecture's neuron: 150 flowers, sepal length, sepal width and a column of ones.
 IRIS = (Net("small", 150, (3, 1)),)
+
+# What `pytest bench` runs unless it is asked for more: a small shape and a layer-sized
+# one of each kind.
+QUICK = (
+    Layer("small", 150, 4, 16),
+    Layer("layer", 64, 64, 32),
+    Net("small", 150, (4, 16, 1)),
+    Net("small", 150, (4, 16, 3)),
+    Net("layer", 64, (64, 32, 10)),
+    *(Net("small", 1, (4, 16, 1)), Net("layer", 1, (64, 32, 10))),
+    Flat("small", 2_400),
+    Flat("layer", 100_352),
+    *IRIS,
+)
