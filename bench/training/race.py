@@ -63,28 +63,51 @@ def differences(found: Iterable[float], expected: Iterable[float]) -> float:
     return max(each)
 
 
+# Of Adam, scikit-learn adds eps before the bias correction: its losses differ by 1e-6.
+SKLEARN_ADAM = 1e-4
+# Where every contender draws its own permutations and masks, losses are alike, not equal.
+BY_CHANCE = 0.1
+
+
+def tolerance(row: Any, name: str) -> float:
+    """Return how far a contender's losses may be from NumPy's, relative."""
+    if row.is_random:
+        return BY_CHANCE
+    if name == "scikit-learn" and row.optimizer == "adam":
+        return float(max(row.tolerance, SKLEARN_ADAM))
+    return float(row.tolerance)
+
+
+def run_losses(trainer: Any, epochs: int) -> Any:
+    return trainer.losses(trainer.start(epochs)(), epochs)
+
+
 def checked(row: Any, names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Return the trainers that come to the losses of NumPy's, and lines on the others."""
+    """Return the trainers that come to the losses of NumPy's, and lines on the others.
+
+    A row that shuffles or drops is checked without that first, to the same digits as any.
+    """
     from race_peers import CONTENDERS  # noqa: PLC0415
 
     epochs = row.check_epochs
-    trainers, problems = {}, []
-
-    def run(trainer: Any, epochs: int) -> Any:
-        return trainer.losses(trainer.start(epochs)(), epochs)
-
-    yardstick = CONTENDERS["NumPy"][0](row)
-    expected = run(yardstick, epochs)
-    moved = differences(run(yardstick, 1), (expected.last, expected.last))
-    if not moved > 10 * row.tolerance:
+    problems: list[str] = []
+    if row.is_random:
+        able, problems = checked(row.without_chance(), names)
+        names = [name for name in names if name in able]
+    trainers = {}
+    yardstick = CONTENDERS["NumPy"].trainer(row)
+    expected = run_losses(yardstick, epochs)
+    moved = differences(run_losses(yardstick, 1), (expected.last, expected.last))
+    if not (row.is_random or moved > 10 * row.tolerance):
         problems.append(
             f"{row}: the loss moves by {moved:.1e} only, which checks nothing"
         )
     for name in names:
-        trainer = CONTENDERS[name][0](row)
-        found = run(trainer, epochs)
-        difference = differences(found, expected)
-        if difference <= row.tolerance:
+        trainer = CONTENDERS[name].trainer(row)
+        if trainer is None:  # it lacks what the row asks for
+            continue
+        found = run_losses(trainer, epochs)
+        if differences(found, expected) <= tolerance(row, name):
             trainers[name] = trainer
         else:
             problems.append(
@@ -192,6 +215,30 @@ def race_iris(rounds: int, clock: Clock) -> dict[str, Any]:
     return {"times": times, "problems": problems}
 
 
+def race_documents(
+    names: Sequence[str], threads: int, rounds: int, clock: Clock
+) -> dict[str, Any]:
+    """Time the sparse row's two contenders, and compare the memory they take."""
+    if "scikit-learn" not in names:
+        return {"times": {}, "problems": []}
+    import documents  # noqa: PLC0415
+    from race_rows import DOCUMENTS  # noqa: PLC0415
+
+    pair = ("siglin", "scikit-learn")
+    problems = documents.check()
+    steps = documents.EPOCHS * DOCUMENTS.steps_per_epoch
+    starts = {name: documents.start(name) for name in pair}
+    times = interleaved(starts, dict.fromkeys(pair, steps), rounds, clock)
+    taken = documents.memory(threads)
+    if taken["siglin"] > taken["scikit-learn"]:
+        own, peer = (taken[name] / 1e6 for name in pair)
+        problems.append(
+            f"{DOCUMENTS}: siglin takes {own:.0f} MB beside its data, scikit-learn "
+            f"{peer:.0f} MB"
+        )
+    return {"times": times, "problems": problems}
+
+
 def pin(threads: int) -> str:
     """Keep this process to so many CPUs, and say to which."""
     if not hasattr(os, "sched_setaffinity"):
@@ -209,7 +256,7 @@ def work(args: argparse.Namespace, threads: int) -> dict[str, Any]:
     import race_peers  # noqa: PLC0415
     import race_report as report  # noqa: PLC0415
     import roofline  # noqa: PLC0415
-    from race_rows import IRIS, ROWS, data  # noqa: PLC0415
+    from race_rows import DOCUMENTS, IRIS, ROWS, data  # noqa: PLC0415
 
     names, missing = race_peers.available()
     race_peers.configure(threads)
@@ -235,15 +282,28 @@ def work(args: argparse.Namespace, threads: int) -> dict[str, Any]:
         print(f"{key}: {value}")
     chosen = [
         row
-        for row in (*ROWS, IRIS)
+        for row in (*ROWS, DOCUMENTS, IRIS)
         if args.only in f"{row} {row.short_dtype}" and not (args.quick and row.large)
     ]
     problems: list[str] = []
     if args.check:
         for row in chosen:
-            found = check_iris() if row is IRIS else checked(row, names)[1]
-            print(f"{row}, {row.short_dtype}: {'wrong' if found else 'the same loss'}")
+            if row is DOCUMENTS and "scikit-learn" not in names:
+                continue
+            if row is IRIS:
+                found = check_iris()
+            elif row is DOCUMENTS:
+                import documents  # noqa: PLC0415
+
+                found = documents.check()
+            else:
+                found = checked(row, names)[1]
+            print(
+                f"{row}, {row.short_dtype}: {'wrong' if found else 'the same loss'}",
+                flush=True,
+            )
             problems += found
+            data.cache_clear()
         return {"problems": problems}
     peak = roofline.measure(threads)
     results = []
@@ -255,6 +315,8 @@ def work(args: argparse.Namespace, threads: int) -> dict[str, Any]:
         if not args.roofline:
             if row is IRIS:
                 result = race_iris(rounds, clock)
+            elif row is DOCUMENTS:
+                result = race_documents(names, threads, rounds, clock)
             else:
                 seconds = QUICK_TIMING if args.quick else TIMING
                 result = race(row, names, rounds, seconds, clock)

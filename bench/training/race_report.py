@@ -60,6 +60,8 @@ def verdict(result: Result) -> str:
     found = ratio(result)
     if found is None:
         return "short" if result["problems"] else "-"
+    if result["bar"] is None:
+        return "-"
     if found < result["bar"]:
         return "short"
     return "goal" if result["goal"] and found >= result["goal"] else "ok"
@@ -89,7 +91,7 @@ def cells(result: Result, names: Sequence[str]) -> list[str]:
         best_peer(result) or "-",
         number(ratio(result)),
         f"({number(median_ratio(result))})",
-        f"{result['bar']:g}",
+        f"{result['bar']:g}" if result["bar"] else "-",
         f"{result['goal']:g}" if result["goal"] else "-",
         verdict(result),
     ]
@@ -99,7 +101,7 @@ def line(texts: Sequence[str]) -> str:
     """Return a line of the terminal's table, which is printed as it comes."""
     name, dtype, *times = texts[:-6]
     peer, *rest, verdict = texts[-6:]
-    parts = [name.ljust(56), dtype.ljust(5), *(t.rjust(12) for t in times)]
+    parts = [name.ljust(62), dtype.ljust(5), *(t.rjust(12) for t in times)]
     parts += ["", peer.ljust(12), *(t.rjust(8) for t in rest), "", verdict]
     return " ".join(parts).rstrip()
 
@@ -107,7 +109,8 @@ def line(texts: Sequence[str]) -> str:
 def summary(outcome: Outcome) -> str:
     verdicts = [verdict(result) for result in outcome["rows"]]
     reached = verdicts.count("ok") + verdicts.count("goal")
-    text = f"{reached} of {len(verdicts)} rows reach their bar"
+    barred = sum(result["bar"] is not None for result in outcome["rows"])
+    text = f"{reached} of {barred} rows with a bar reach it"
     if outcome["threads"] == 1:
         text += f", {verdicts.count('goal')} their goal"
     lost = sum((ratio(result) or 1) < 1 for result in outcome["rows"])
@@ -152,7 +155,7 @@ def roofline_lines(outcome: Outcome) -> list[str]:
     for texts in [ROOFLINE, *map(roofline_cells, outcome["rows"])]:
         name, dtype, *rest = texts
         lines.append(
-            " ".join([name.ljust(56), dtype.ljust(5), *(t.rjust(15) for t in rest)])
+            " ".join([name.ljust(62), dtype.ljust(5), *(t.rjust(15) for t in rest)])
         )
     return lines
 

@@ -1,11 +1,12 @@
 """The rows of the race: networks, data, settings, and the ratios asked for.
 
 A row says all that a contender needs to know. Hidden layers are sigmoid, the loss is
-binary cross-entropy and the step plain gradient descent unless the row says otherwise.
+binary cross-entropy, the step plain gradient descent and the batches contiguous slices,
+always in the same order, unless the row says otherwise.
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -17,13 +18,15 @@ Array = NDArray[Any]
 # Of Adam, as torch and Keras have it: eps is added after the bias correction.
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 
+SOFTMAX = "cross_entropy"
+
 
 class Bars(NamedTuple):
-    """What best peer / siglin must reach, and what is aimed at."""
+    """What best peer / siglin must reach, and what is aimed at; None is nothing."""
 
     one_thread: float
-    goal: float  # on one thread
-    more_threads: float
+    goal: float | None = None  # on one thread
+    more_threads: float | None = None
 
 
 class Data(NamedTuple):
@@ -32,6 +35,7 @@ class Data(NamedTuple):
     x: Array  # (rows, n_in)
     t: Array  # (rows, n_out)
     weights: tuple[tuple[Array, Array], ...]  # w (n_in, n_out) and b (n_out,) by layer
+    row_weights: Array  # (rows,), whose mean is 1 in every batch
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,11 @@ class Row:
     loss: str = "bce"
     optimizer: str = "gd"
     lr: float = 0.5
+    shuffle: bool = False
+    weighted: bool = False  # by a number for each row
+    l2: float = 0.0
+    dropout: float = 0.0
+    density: float = 1.0  # share of x that is not 0
     check_epochs: int = 3
     large: bool = False  # left out of a quick race
     name: str = ""  # otherwise made of the above
@@ -62,16 +71,40 @@ class Row:
         words = [name]
         if self.activation != "sigmoid":
             words[0] += f" {self.activation}"
+        if self.is_softmax:
+            words[0] += " softmax"
+        elif self.activation != "sigmoid":
             words.append(self.loss.replace("_", " "))
         if self.optimizer == "adam":
             words.append("Adam")
+        if self.weighted:
+            words.append("weights")
+        if self.l2:
+            words.append("L2")
+        if self.dropout:
+            words.append(f"dropout {self.dropout:g}")
         if self.rows == 1:
             words.append("1 row")
         elif self.batch == self.rows:
             words.append(f"full batch {self.rows:,}")
         else:
             words.append(f"batch {self.batch} of {self.rows:,}")
+        if self.shuffle:
+            words[-1] += " shuffled"
         return ", ".join(words)
+
+    @property
+    def is_softmax(self) -> bool:
+        return self.loss == "cross_entropy"
+
+    @property
+    def is_random(self) -> bool:
+        """Tell whether contenders draw numbers of their own, so that losses differ."""
+        return self.shuffle or self.dropout > 0
+
+    def without_chance(self) -> "Row":
+        """Return the row with its batches in order and nothing dropped."""
+        return replace(self, shuffle=False, dropout=0.0)
 
     @property
     def short_dtype(self) -> str:
@@ -92,8 +125,8 @@ class Row:
     @property
     def flops(self) -> int:
         """Of the matrix products of one step; the first layer needs no gradient to x."""
-        products = [n_in * n_out for n_in, n_out in pairwise(self.sizes)]
-        return 2 * self.batch * (3 * sum(products) - products[0])
+        first, *rest = (n_in * n_out for n_in, n_out in pairwise(self.sizes))
+        return 2 * self.batch * round(2 * self.density * first + 3 * sum(rest))
 
     @property
     def tolerance(self) -> float:
@@ -174,11 +207,126 @@ ROWS = (
         large=True,
         name="1024-1024-1024, batch 1024 of 1,024",
     ),
+    # What people use beside the plain step: bars on one thread alone.
+    Row((4, 16, 3), 150, 150, "float64", Bars(2.5), loss=SOFTMAX, check_epochs=50),
+    Row(
+        (4, 16, 3),
+        150,
+        150,
+        "float32",
+        Bars(3.5),
+        loss=SOFTMAX,
+        optimizer="adam",
+        lr=1e-2,
+        check_epochs=50,
+    ),
+    Row(
+        (64, 32, 10),
+        64,
+        1_792,
+        "float32",
+        Bars(3.5),
+        loss=SOFTMAX,
+        optimizer="adam",
+        lr=1e-3,
+        shuffle=True,
+    ),
+    Row(
+        (20, 64, 64, 5),
+        32,
+        1_600,
+        "float32",
+        Bars(2.5),
+        activation="relu",
+        loss=SOFTMAX,
+        optimizer="adam",
+        lr=1e-3,
+        shuffle=True,
+    ),
+    Row(
+        (30, 100, 1),
+        200,
+        600,
+        "float64",
+        Bars(2),
+        activation="relu",
+        optimizer="adam",
+        lr=1e-3,
+        shuffle=True,
+        l2=1e-3,
+        check_epochs=20,
+    ),
+    Row(
+        (13, 50, 50, 1),
+        64,
+        512,
+        "float64",
+        Bars(2.2),
+        activation="tanh",
+        loss="squared_error",
+        optimizer="adam",
+        lr=1e-3,
+        shuffle=True,
+        check_epochs=10,
+    ),
+    Row(
+        (64, 64, 10),
+        64,
+        1_792,
+        "float32",
+        Bars(3.5),
+        activation="relu",
+        loss=SOFTMAX,
+        optimizer="adam",
+        lr=1e-3,
+        shuffle=True,
+        dropout=0.2,
+    ),
+    Row((16, 32, 1), 64, 1_600, "float32", Bars(2.2), weighted=True),
+    Row(
+        (200, 1),
+        100_000,
+        100_000,
+        "float32",
+        Bars(2),
+        weighted=True,
+        check_epochs=20,
+        large=True,
+    ),
+    Row(
+        (784, 128, 10),
+        128,
+        2_560,
+        "float32",
+        Bars(1.35),
+        activation="relu",
+        loss=SOFTMAX,
+        optimizer="adam",
+        lr=1e-3,
+        shuffle=True,
+    ),
 )
 
 # The lecture's neuron, with a bias as a third input; until an update moves it by no more
 # than 5e-5. Against the lecture's NumPy loop alone.
 IRIS = Row((3, 1), 150, 150, "float64", Bars(40, 50, 40), name="Iris to the stop rule")
+
+# Hashed documents, in CSR, of binary labels: against scikit-learn alone, in time and in
+# memory.
+WORDS = 100  # of a document
+DOCUMENTS = Row(
+    (2**18, 16, 1),
+    200,
+    1_000,
+    "float64",
+    Bars(1),
+    activation="relu",
+    optimizer="adam",
+    lr=1e-3,
+    density=WORDS / 2**18,
+    large=True,
+    name="1,000 hashed documents, 262144-16-1, Adam, batch 200",
+)
 
 
 @functools.lru_cache(maxsize=1)
@@ -196,7 +344,12 @@ def data(row: Row) -> Data:
     n_in, n_out = row.sizes[0], row.sizes[-1]
     x = normal(row.rows, n_in)
     signal = x @ normal(n_in, n_out) * np.float32(n_in**-0.5) + np.float32(0.25)
-    t = signal if row.loss == "squared_error" else (signal > 0).astype(np.float32)
+    if row.loss == "squared_error":
+        t = signal
+    elif row.is_softmax:
+        t = np.eye(n_out, dtype=np.float32)[signal.argmax(axis=1)]
+    else:
+        t = (signal > 0).astype(np.float32)
     weights = tuple(
         (
             (normal(m, n) * np.float32(m**-0.5)).astype(row.dtype),
@@ -204,4 +357,11 @@ def data(row: Row) -> Data:
         )
         for m, n in pairwise(row.sizes)
     )
-    return Data(x.astype(row.dtype), t.astype(row.dtype), weights)
+    row_weights = rng.uniform(0.5, 1.5, (row.rows // row.batch, row.batch))
+    row_weights *= row.batch / row_weights.sum(axis=1, keepdims=True)
+    return Data(
+        x.astype(row.dtype),
+        t.astype(row.dtype),
+        weights,
+        row_weights.ravel().astype(row.dtype),
+    )

@@ -78,7 +78,11 @@ def bytes_moved(row: Row) -> tuple[int, int]:
     The batch is read; parameters and the optimiser's memory are read and written. What
     could stay in registers and L1 is not counted: activations and gradients.
     """
-    data = row.batch * (row.sizes[0] + row.sizes[-1]) * row.itemsize
+    # Of sparse rows the numbers and their columns, of four bytes.
+    given = row.sizes[0] * row.itemsize
+    if row.density < 1:
+        given = round(row.density * row.sizes[0]) * (row.itemsize + 4)
+    data = row.batch * (given + row.sizes[-1] * row.itemsize)
     return data, 2 * STATE[row.optimizer] * row.n_params * row.itemsize
 
 
