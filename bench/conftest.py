@@ -1,6 +1,8 @@
 """Options, the session's environment, and the fixture that measures a case."""
 
-from collections.abc import Callable
+import sys
+from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,9 +14,11 @@ try:
 except RuntimeError as error:
     raise pytest.UsageError(str(error)) from None
 
+sys.path.insert(0, str(Path(__file__).with_name("operations")))
+
 # NumPy may only be loaded from here on.
 import cython_build
-from cases import Case, Entry
+from cases import Case, Measure, case_of
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -27,6 +31,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=1,
         help="threads of siglin and of NumPy's BLAS in the benchmarks (default: 1)",
     )
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-benchmark reads it
+def pytest_configure(config: pytest.Config) -> None:
+    # Its own default, a second for each benchmark, would make minutes of the quick ones.
+    given = any("--benchmark-max-time" in str(a) for a in config.invocation_params.args)
+    if not given and hasattr(config.option, "benchmark_max_time"):
+        config.option.benchmark_max_time = Decimal("0.3")
 
 
 def missing_kernels() -> str | None:
@@ -49,14 +61,12 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 @pytest.fixture
-def measure(
-    benchmark: "BenchmarkFixture", request: pytest.FixtureRequest
-) -> Callable[[Entry], None]:
+def measure(benchmark: "BenchmarkFixture", request: pytest.FixtureRequest) -> Measure:
     """Return the function that checks a contender at a case and times it."""
     environment.set_threads(request.config.getoption("--threads"))
 
-    def check_and_time(entry: Entry) -> None:
-        case, name = entry
+    def check_and_time(op: str, shape: str, dtype: str, name: str) -> None:
+        case = case_of(op, shape, dtype)
         if name == "cython" and (note := missing_kernels()):
             pytest.skip(note)
         case.check(name)
@@ -73,15 +83,23 @@ def measure(
             )
         else:
             benchmark(case.bind(name, calls))
-        record(benchmark, case, calls)
+        record(benchmark, case, name, calls)
 
     return check_and_time
 
 
-def record(benchmark: Any, case: Case, calls: int) -> None:
+def record(benchmark: Any, case: Case, name: str, calls: int) -> None:
     """Store with the times what they depend on, and what they amount to."""
     info = benchmark.extra_info
-    info.update(environment.describe(), calls=calls)
+    info.update(
+        environment.describe(),
+        operation=case.op,
+        size=case.size,
+        shape=str(case.shape),
+        dtype=case.dtype,
+        contender=name,
+        calls=calls,
+    )
     if benchmark.stats is None:  # --benchmark-disable
         return
     seconds = benchmark.stats.stats.median / calls

@@ -21,11 +21,19 @@ COMPLEX: dict[str, Callable[[Array], Array]] = {
     "relu": lambda z: np.where(z.real > 0, z, 0),
     "leaky_relu": lambda z: np.where(z.real > 0, z, 0.1 * z),
     "softmax": lambda z: np.exp(z) / np.exp(z).sum(axis=1, keepdims=True),
+    "exp": np.exp,
 }
 COMPLEX_LOSS: dict[str, Callable[[Array, Array], Array]] = {
     "bce": lambda a, t: -t * np.log(a) - (1 - t) * np.log(1 - a),
     "squared_error": lambda a, t: (a - t) ** 2 / 2,
     "cross_entropy": lambda a, t: -t * np.log(a),
+    "poisson": lambda a, t: t * np.log(np.where(t > 0, t, 1) / a) - t + a,
+    "huber": lambda a, t: np.where(
+        np.abs((a - t).real) <= 1,
+        (a - t) ** 2 / 2,
+        np.where(a.real > t, a - t, t - a) - 0.5,
+    ),
+    "quantile": lambda a, t: np.where(a.real > t, a - t, t - a) / 2,
 }
 
 

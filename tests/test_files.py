@@ -26,7 +26,7 @@ import safetensors.numpy
 import siglin
 from helpers import assert_same_bits
 from siglin import ModelFormatError
-from siglin.files import MAX_HEADER, MAX_LAYERS
+from siglin.files._record import MAX_HEADER, MAX_LAYERS
 
 NETWORKS = {
     "one layer": {"layers": [3, 2]},
@@ -309,12 +309,15 @@ EDITS = {
     "missing": (change("header", B, None), "the tensor 'layers.0.b' is missing"),
     "extra": (change("header", "x" * 300, SPEC), "a tensor 'xxx"),
     "path": (change("header", "../w", SPEC), "a tensor '../w' that the architecture"),
-    "no object": (change("header", W, [1]), "'layers.0.w' is described by no JSON"),
-    "overlap": (change(W, "data_offsets", [0, 24]), "no safetensors file"),
-    "backwards": (change(W, "data_offsets", [24, 0]), "no safetensors file"),
-    "beyond": (change(W, "data_offsets", [12, 10**15]), "no safetensors file"),
-    "negative": (change(W, "data_offsets", [-1, 23]), "no safetensors file"),
-    "no offsets": (change(W, "data_offsets", None), "no safetensors file"),
+    "no object": (
+        change("header", W, [1]),
+        "'layers.0.w' is not described by a JSON object",
+    ),
+    "overlap": (change(W, "data_offsets", [0, 24]), "not a safetensors file"),
+    "backwards": (change(W, "data_offsets", [24, 0]), "not a safetensors file"),
+    "beyond": (change(W, "data_offsets", [12, 10**15]), "not a safetensors file"),
+    "negative": (change(W, "data_offsets", [-1, 23]), "not a safetensors file"),
+    "no offsets": (change(W, "data_offsets", None), "not a safetensors file"),
     "generator": (change("about", "generator", "0" * 63 + "g"), "hexadecimal digits"),
     "still generator": (change("about", "generator", "0" * 64), "is all zeros"),
     "checksum": (change("about", "sha256", "0" * 64), "not those that were saved"),
@@ -340,9 +343,9 @@ def test_a_file_that_is_no_safetensors_file_is_refused(path, saved):
         "only 7 bytes": saved[:7],
         "at most 1048576 are read": (2**63).to_bytes(8, "little") + plain + rest,
         "cut off: its header has": saved[:200],
-        "no JSON": with_header(plain[:-2], rest),
-        "no JSON: 'utf-8' codec": with_header(b"{\xff" + plain[1:], rest),
-        "no safetensors file": with_header(b"[]", rest),
+        "not JSON": with_header(plain[:-2], rest),
+        "not JSON: 'utf-8' codec": with_header(b"{\xff" + plain[1:], rest),
+        "not a safetensors file": with_header(b"[]", rest),
         "has 'layers.0.w' twice": with_header(
             b'{"layers.0.w":' + json.dumps(SPEC).encode() + b"," + plain[1:], rest
         ),
@@ -357,8 +360,8 @@ def test_a_file_that_is_no_safetensors_file_is_refused(path, saved):
 def test_an_architecture_that_is_no_object_is_refused(path, saved):
     header, rest = header_of(saved)
     for text, message in {
-        "[1]": "its architecture is no JSON object",
-        "{'a': 1}": "its architecture is no JSON",
+        "[1]": "its architecture is not a JSON object",
+        "{'a': 1}": "its architecture is not JSON",
         "[" * 100_000: "nested too deeply",
         '{"format": 1, "format": 1}': "its architecture has 'format' twice",
         '{"format": ' + "9" * 10_000 + "}": "",
@@ -472,9 +475,9 @@ def test_what_a_file_claims_takes_no_memory(path, saved):
 
 def test_what_is_no_regular_file_is_refused_without_waiting(path, tmp_path):
     os.mkfifo(path)
-    with pytest.raises(ModelFormatError, match="no regular file"):
+    with pytest.raises(ModelFormatError, match="not a regular file"):
         siglin.load(path)
-    with pytest.raises(ModelFormatError, match="no regular file"):
+    with pytest.raises(ModelFormatError, match="not a regular file"):
         siglin.load("/dev/zero")
     with pytest.raises(IsADirectoryError):
         siglin.load(tmp_path)
@@ -494,8 +497,8 @@ def test_a_file_that_changes_while_it_is_read_is_refused(path, monkeypatch, chan
                 file.write(b"?")
         return result
 
-    check = siglin.files._check_tensors
-    monkeypatch.setattr("siglin.files._check_tensors", check_and_change)
+    check = siglin.files._read._check_tensors
+    monkeypatch.setattr("siglin.files._read._check_tensors", check_and_change)
     # Its header is longer than what open reads ahead.
     siglin.Network([3] * 200).save(path)
     assert "it changed while it was read" in error_of(path, path.read_bytes())
@@ -564,7 +567,7 @@ def test_a_new_file_has_the_permissions_of_any_new_file(path, tmp_path):
 
 def test_save_refuses_what_is_no_regular_file(path, tmp_path):
     os.mkfifo(path)
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         siglin.Neuron(2).save(path)
     assert stat.S_ISFIFO(path.stat().st_mode)
     with pytest.raises(IsADirectoryError):
@@ -745,7 +748,7 @@ def test_save_leaves_the_drafts_of_other_users(path, tmp_path):
 
 
 def test_save_refuses_other_things(path):
-    with pytest.raises(TypeError, match="Network, Neuron or Perceptron, got Dense"):
+    with pytest.raises(TypeError, match=r"a Record, got Dense; .* net\.save\(path\)"):
         siglin.files.save(siglin.Dense(2, 1), path)
     with pytest.raises(TypeError, match="overwrite must be True or False"):
         siglin.Neuron(2).save(path, overwrite=1)

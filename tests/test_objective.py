@@ -91,6 +91,20 @@ def test_gradient_is_the_complex_step_derivative(loss, n_out, target, rng):
     np.testing.assert_allclose(grads, want, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_reference_has_the_same_objective(loss, target, rng, dtype):
+    x, t, w = make_data(rng, loss, dtype=dtype)
+    net = native(loss, dtype=dtype.name)
+    other = reference.Network(SIZES, activation="tanh", loss=loss, dtype=dtype, seed=1)
+    params = other.params.copy()
+    grads = np.empty_like(params)
+    got = net.loss_and_grads(params, grads, x, t, weights=w, l1=0.03, l2=0.2)
+    eps = float(np.finfo(dtype).eps)
+    want = other.loss_and_grads_of(x, t, w, 0.03, 0.2)
+    assert got == pytest.approx(want, rel=100 * eps)
+    np.testing.assert_allclose(grads, other.grads, rtol=1e3 * eps, atol=1e2 * eps)
+
+
 @pytest.mark.parametrize("output", ["sigmoid", "tanh"])
 def test_squared_error_of_a_bent_output(output, target, rng):
     x, t, w = make_data(rng, "squared_error")

@@ -20,7 +20,7 @@ from matplotlib.patches import Circle
 
 import siglin
 from siglin import ShapeError, plot
-from siglin._drawing import CLASS_COLOURS
+from siglin.plot._drawing import CLASS_COLOURS, NEGATIVE, POSITIVE
 
 XOR = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 
@@ -317,7 +317,7 @@ def test_a_line_for_every_weight_by_sign_and_size(ax):
     net.layers[0].w = [[2.0], [-1.0]]
     plot.network(net, ax=ax)
     up, down = ax.lines
-    assert (up.get_color(), down.get_color()) == (plot.POSITIVE, plot.NEGATIVE)
+    assert (up.get_color(), down.get_color()) == (POSITIVE, NEGATIVE)
     assert up.get_linewidth() > 1.5 * down.get_linewidth()
     assert len(circles(ax)) == 3
     centres = {tuple(circle.center) for circle in circles(ax)}
@@ -342,7 +342,7 @@ def test_large_layers_are_cut_short_in_the_middle(ax):
     assert names.count("⋮") == 2
     colours = [line.get_color() for line in ax.lines[12:]]
     want = net.layers[1].w[:, [0, 1, 2, 9]].ravel() > 0
-    assert [colour == plot.POSITIVE for colour in colours] == want.tolist()
+    assert [colour == POSITIVE for colour in colours] == want.tolist()
 
 
 @pytest.mark.parametrize("layers", [[1, 1], [2, 4, 3], [30, 20, 20, 20, 20, 5]])
@@ -554,6 +554,6 @@ def test_the_gallery_is_what_readme_shows(tmp_path):
         now, then = (mpl.image.imread(folder / name) for folder in (tmp_path, kept))
         assert now.shape == then.shape
     readme = (root / "README.md").read_text(encoding="utf-8")
-    shown = re.findall(r"\]\(bench/gallery/(\w+\.png)\)", readme)
+    shown = re.findall(r"\]\(bench/training/gallery/(\w+\.png)\)", readme)
     assert shown
     assert set(shown) <= set(drawn)

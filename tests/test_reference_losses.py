@@ -68,7 +68,12 @@ def test_bce_gradient_of_output_for_both_targets() -> None:
     [
         ("bce", "sigmoid"),
         ("cross_entropy", "softmax"),
-        *(("squared_error", name) for name in [*SMOOTH_NAMES, "softmax"]),
+        ("poisson", "exp"),
+        *(
+            (loss, name)
+            for loss in ("squared_error", "huber", "quantile")
+            for name in [*SMOOTH_NAMES, "softmax"]
+        ),
     ],
 )
 def test_output_gradient_is_the_complex_step(
@@ -98,3 +103,60 @@ def test_cross_entropy_dz_is_a_minus_t(output: str, dtype: Any) -> None:
         rtol=0,
         atol=2 * float(np.finfo(dtype).eps),  # 4 ulp of a (test_reference.py)
     )
+
+
+def test_huber_is_a_parabola_with_straight_ends(dtype: Any) -> None:
+    r = np.array([[-4, -2, -0.5, 0, 1, 2, 3]], dtype)
+    t = np.full_like(r, 0.25)
+    each = reference.Huber(delta=2.0).value(r + t, t)
+    np.testing.assert_array_equal(each, [[6, 2, 0.125, 0, 0.5, 2, 4]])
+    slope = reference.Huber(delta=2.0).gradient(r + t, t)
+    np.testing.assert_array_equal(slope, [[-2, -2, -0.5, 0, 1, 2, 2]])
+    assert each.dtype == slope.dtype == dtype
+
+
+def test_quantile_weighs_the_two_sides(dtype: Any) -> None:
+    a = np.array([[1, 0, -2]], dtype)  # t - a is -1, 0, 2
+    each = reference.Quantile(0.75).value(a, np.zeros_like(a))
+    np.testing.assert_array_equal(each, [[0.25, 0, 1.5]])
+    slope = reference.Quantile(0.75).gradient(a, np.zeros_like(a))
+    np.testing.assert_array_equal(slope, [[0.25, 0, -0.75]])
+    assert each.dtype == slope.dtype == dtype
+
+
+@pytest.mark.parametrize("q", [0.1, 0.5, 0.9])
+def test_quantile_is_least_at_the_quantile(q: float, rng: np.random.Generator) -> None:
+    t = rng.normal(size=(101, 1))
+    answers = np.sort(t.ravel())
+    losses_of_answers = [
+        reference.Quantile(q).value(np.full_like(t, a), t).sum() for a in answers
+    ]
+    assert answers[np.argmin(losses_of_answers)] == np.quantile(t, q)
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong"),
+    [
+        (reference.Huber, 0.0),
+        (reference.Huber, -1.0),
+        (reference.Huber, math.inf),
+        (reference.Huber, math.nan),
+        (reference.Quantile, 0.0),
+        (reference.Quantile, 1.0),
+        (reference.Quantile, math.nan),
+    ],
+)
+def test_a_loss_refuses_an_impossible_number(make: Any, wrong: float) -> None:
+    with pytest.raises(ValueError, match=f"{make.__name__}: "):
+        make(wrong)
+
+
+def test_a_name_is_the_loss_with_its_usual_number() -> None:
+    z, t = np.array([[3.0]]), np.array([[0.5]])
+    for name, usual, other in (
+        ("huber", reference.Huber(1.0), reference.Huber(9.0)),
+        ("quantile", reference.Quantile(0.5), reference.Quantile(0.1)),
+    ):
+        named = losses.output_gradient(name, "identity", z, t)
+        assert named == losses.output_gradient(usual, "identity", z, t)
+        assert named[0] != losses.output_gradient(other, "identity", z, t)[0]

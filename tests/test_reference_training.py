@@ -60,6 +60,38 @@ def test_adam_is_weighted_sums_of_the_gradients(
         np.testing.assert_allclose(w, want, rtol=1e-12)
 
 
+def test_adamw_is_adam_on_parameters_that_fade(rng: np.random.Generator) -> None:
+    """With w = c u, where c fades by 1 - lr * decay a step, u moves as Adam says over c."""
+    gradients = rng.normal(size=(6, 3))
+    adam, adamw = reference.Adam(), reference.AdamW(weight_decay=0.3)
+    start = rng.normal(size=3)
+    w, want = start.copy(), start.copy()
+    for g in gradients:
+        step = np.zeros(3)
+        adam.step(step, g, 0.1)
+        want = (1 - 0.1 * 0.3) * want + step
+        adamw.step(w, g, 0.1)
+        np.testing.assert_allclose(w, want, rtol=1e-14)
+    assert np.abs(want - start).max() > 0.1
+
+
+def test_adamw_without_decay_is_adam(rng: np.random.Generator) -> None:
+    x, t = rng.normal(size=(6, 2)), rng.integers(0, 2, 6)
+    plain, decayed, free = (reference.Network([2, 3, 1], seed=3) for _ in range(3))
+    plain.fit(x, t, epochs=5, optimizer="adam")
+    free.fit(x, t, epochs=5, optimizer=reference.AdamW(weight_decay=0.0))
+    decayed.fit(x, t, epochs=5, optimizer="adamw")
+    assert_same_bits(free.params, plain.params)
+    assert 1e-4 < np.abs(decayed.params - plain.params).max() < 0.1
+
+
+def test_weight_decay_of_adamw_is_a_hundredth() -> None:
+    """Of a gradient of 0, Adam makes no step: what is left is the decay."""
+    w = np.array([1.0])
+    reference.AdamW().step(w, np.zeros(1), 0.5)
+    np.testing.assert_array_equal(w, [1 - 0.5 * 0.01])
+
+
 def test_fit_by_default_is_one_epoch_of_plain_descent() -> None:
     net = one_weight(1.0)
     started = time.perf_counter()
@@ -157,6 +189,53 @@ def test_divergence_keeps_the_last_finite_parameters(start: float, lr: float) ->
     with pytest.raises(DivergenceError, match="epoch 1, step 1"):
         net.fit([[1]], [0], lr=lr, epochs=9)
     np.testing.assert_array_equal(net.params, [start])
+
+
+def test_given_masks_are_those_of_the_steps(rng: np.random.Generator) -> None:
+    x, t = rng.normal(size=(5, 3)), rng.integers(0, 2, 5)
+    drawn, given = (reference.Network([3, 4, 2, 1], seed=3) for _ in range(2))
+    seeds = random.Generator(8)
+    masks = []
+    for _ in range(3):
+        masks += [given.dropout_masks(n, 0.4, seeds.next_word()) for n in (2, 2, 1)]
+    order: dict[str, Any] = {"epochs": 3, "batch_size": 2, "shuffle": False}
+    first = drawn.fit(x, t, seed=8, dropout=0.4, **order)
+    second = given.fit(x, t, dropout=masks, **order)
+    assert first.loss == second.loss
+    assert_same_bits(drawn.params, given.params)
+    assert any((mask == 0).any() for layers in masks for mask in layers)
+
+
+def test_a_constant_learns_the_quantile_of_its_targets() -> None:
+    t = np.arange(101.0)
+    net = reference.Network([1, 1], loss=reference.Quantile(0.9), init="zeros")
+    net.fit(np.zeros((101, 1)), t, lr=lambda n: 10 / (1 + n) ** 0.5, epochs=2000)
+    assert net.predict([[0.0]])[0, 0] == pytest.approx(90, abs=0.1)
+
+
+def test_a_huber_fit_is_hardly_moved_by_one_far_target() -> None:
+    """Two targets of 0 and one of 100 pull with a force of at most delta each."""
+    answers = {}
+    for loss in (reference.Huber(0.5), "squared_error"):
+        net = reference.Network([1, 1], loss=loss, init="zeros")
+        net.fit(np.zeros((3, 1)), [0, 0, 100], lr=0.5, epochs=500)
+        answers[net.loss_name] = net.predict([[0.0]])[0, 0]
+    assert answers == pytest.approx({"huber": 0.25, "squared_error": 100 / 3})
+
+
+def test_a_poisson_fit_of_a_constant_is_the_mean() -> None:
+    net = reference.Network([1, 1], loss="poisson", init="zeros")
+    net.fit(np.zeros((4, 1)), [0, 1, 1, 8], lr=0.1, epochs=500)
+    assert net.predict([[0.0]])[0, 0] == pytest.approx(2.5)
+
+
+def test_exp_is_for_the_output_of_poisson_alone() -> None:
+    with pytest.raises(ValueError, match="needs the output activation 'exp'"):
+        reference.Network([2, 1], loss="poisson", output_activation="identity")
+    with pytest.raises(ValueError, match="exp goes with the loss 'poisson' only"):
+        reference.Network([2, 1], loss="huber", output_activation="exp")
+    with pytest.raises(ValueError, match="exp is for the output layer only"):
+        reference.Network([2, 2, 1], activation="exp", loss="poisson")
 
 
 def test_neuron_gradient_is_the_mean_of_prediction_errors(

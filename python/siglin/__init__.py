@@ -50,6 +50,7 @@ from siglin._functions import (
     update,
 )
 from siglin._layers import Dense
+from siglin._load import load
 from siglin._network import Network, Neuron
 from siglin._perceptron import Perceptron
 from siglin._training.many import fit_many
@@ -63,7 +64,6 @@ from siglin.errors import (
     ShapeError,
     SiglinError,
 )
-from siglin.files import load
 from siglin.threads import get_num_threads, num_threads, set_num_threads
 
 __version__ = "0.1.0"

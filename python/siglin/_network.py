@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,7 @@ from siglin._training.run import (
 )
 from siglin._training.saturation import LEAST_WORK, check_saturation
 from siglin.errors import DivergenceError
+from siglin.files import Record, save
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -150,6 +151,8 @@ class Network:
     >>> round(history.loss[0], 6), round(net.loss(x, t), 6)
     (0.526992, 0.034142)
     """
+
+    _kind: ClassVar[str] = "Network"  # in files
 
     def __init__(
         self,
@@ -343,9 +346,22 @@ class Network:
         Network([2, 1], activation=[], output_activation='sigmoid', loss='bce', \
 bias=True, dtype='float64')
         """
-        from siglin.files import save  # noqa: PLC0415  it imports this module
+        params = self._parameters.snapshot()
+        generator = self._parameters.snapshot_generator(self._generator)
+        record = Record(self._kind, self._plan, params, generator)
+        save(record, path, overwrite=overwrite)
 
-        save(self, path, overwrite=overwrite)
+    @classmethod
+    def _from_record(cls, record: Record) -> "Self":
+        """Return a new network of a checked record."""
+        network = cls.__new__(cls)
+        network._plan = record.plan
+        assert record.generator is not None
+        network._generator = _core.copy_generator(record.generator)
+        network._own_vectors(record.params.size, record.params.dtype)
+        network._params[...] = record.params
+        network._build()
+        return network
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights and biases, as Keras' models do.
@@ -1076,6 +1092,8 @@ class Neuron(Network):
     >>> bool(neuron.theta[0] > 3)
     True
     """
+
+    _kind: ClassVar[str] = "Neuron"
 
     def __init__(
         self, n_in: int, *, bias: bool = False, dtype: npt.DTypeLike = "float64"

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
@@ -21,8 +21,13 @@ from siglin._data.arrays import (
 from siglin._data.checks import check_finite, check_labels, check_rows
 from siglin._functions import forward
 from siglin._layers import assign_parameters
+from siglin._plan import Plan
 from siglin._training.run import History
 from siglin.errors import DivergenceError
+from siglin.files import Record, save
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _perceptron_fit: Callable[..., tuple[list[int], int, str]] = _core.perceptron_fit
 
@@ -158,9 +163,17 @@ class Perceptron:
         >>> siglin.load("perceptron.safetensors")
         Perceptron(2, bias=False, dtype='float64')
         """
-        from siglin.files import save  # noqa: PLC0415  it imports this module
+        plan = Plan((self._n_in, 1), ("step",), (self._bias,), "")
+        record = Record("Perceptron", plan, self._parameters.snapshot())
+        save(record, path, overwrite=overwrite)
 
-        save(self, path, overwrite=overwrite)
+    @classmethod
+    def _from_record(cls, record: Record) -> "Self":
+        """Return a new perceptron of a checked record."""
+        plan, params = record.plan, record.params
+        model = cls(plan.sizes[0], bias=plan.biases[0], dtype=params.dtype)
+        model.params = params
+        return model
 
     def predict(self, x: ArrayLike, *, out: AnyArray | None = None) -> Array:
         """Return 0 or 1 for each row of x.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from siglin._drawing import (
+from siglin.plot._drawing import (
     DOTS,
     EDGE,
     GRADIENT,

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from siglin import plot
-from siglin._drawing import draw_classes, draw_halves
+from siglin.plot._drawing import draw_classes, draw_halves
 
 from .diagrams import layer_diagram, network_diagram, worked_example_diagram
 from .iris_neuron import grid_axes, iris_rows

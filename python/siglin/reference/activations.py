@@ -131,15 +131,26 @@ def softmax(z: Array) -> Array:
     return e / e.sum(axis=1, keepdims=True)
 
 
+# Of the output layer alone: a loss of their own goes with each.
+OUTPUT_ACTIVATIONS = ("softmax", "exp")
+
+
 def activate(name: str, z: Array) -> Array:
-    """Return a = f(z) of a layer; here the name may also be "softmax"."""
+    """Return a = f(z) of a layer; here the name may also be an output's."""
     if name == "softmax":
         return softmax(z)
+    if name == "exp":
+        return np.exp(z)
     return activation_named(name).value(z)
 
 
 def activate_backward(name: str, z: Array, da: Array) -> Array:
-    """Return dz from da: da * f'(z), and for softmax a_i (da_i - sum_j a_j da_j)."""
+    """Return dz from da: da * f'(z), and for softmax a_i (da_i - sum_j a_j da_j).
+
+    exp is its own derivative.
+    """
+    if name == "exp":
+        return da * np.exp(z)
     if name == "softmax":
         a = softmax(z)
         return a * (da - (a * da).sum(axis=1, keepdims=True))

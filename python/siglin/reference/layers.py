@@ -9,7 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from siglin.reference.activations import ACTIVATIONS, activate, activate_backward
+from siglin.reference.activations import (
+    ACTIVATIONS,
+    OUTPUT_ACTIVATIONS,
+    activate,
+    activate_backward,
+)
 from siglin.reference.checks import Array, check_shape, common_dtype, float_dtype
 from siglin.reference.functions import update
 from siglin.reference.random import Generator
@@ -55,7 +60,7 @@ class Dense:
     n_in, n_out : int
         Sizes of the input and of the output.
     activation : str
-        The name of f; "softmax" only for the last layer of a network.
+        The name of f; "softmax" and "exp" only for the last layer of a network.
     bias : bool
         Whether there is a b; it starts at 0.
     init : str
@@ -108,7 +113,7 @@ class Dense:
         dtype: npt.DTypeLike = "float64",
         seed: int | Generator | None = None,
     ) -> None:
-        names = [*ACTIVATIONS, "softmax"]
+        names = [*ACTIVATIONS, *OUTPUT_ACTIVATIONS]
         if activation not in names:
             raise ValueError(f"activation must be one of {names}, got {activation!r}")
         if min(n_in, n_out) < 1:

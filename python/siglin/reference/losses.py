@@ -3,8 +3,14 @@
 Each function returns one number per output; a network's loss is their sum over the
 outputs, averaged over the rows. The two cross-entropies take the pre-activations z (the
 logits), not the outputs: log(sigmoid(z)) is lost once sigmoid(z) has been rounded to 0
-or 1, while in z it is a small number or about |z|.
+or 1, while in z it is a small number or about |z|. `poisson` takes z too.
 """
+
+# NumPy's stubs give Any for arithmetic on arrays of either float dtype.
+# mypy: disable-error-code="no-any-return"
+
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,8 +23,17 @@ from siglin.reference.activations import (
 )
 from siglin.reference.checks import Array
 
-# The output activation each loss takes by itself; the two cross-entropies allow no other.
-OUTPUTS = {"bce": "sigmoid", "squared_error": "identity", "cross_entropy": "softmax"}
+# The output activation each loss takes by itself. A loss of the output, not of z, allows
+# every other too.
+OUTPUTS = {
+    "bce": "sigmoid",
+    "squared_error": "identity",
+    "cross_entropy": "softmax",
+    "poisson": "exp",
+    "huber": "identity",
+    "quantile": "identity",
+}
+OF_OUTPUT = ("squared_error", "huber", "quantile")
 
 
 def beyond(z: Array, t: Array) -> Array:
@@ -69,6 +84,107 @@ def squared_error(a: Array, t: Array) -> Array:
     return 0.5 * (a - t) ** 2
 
 
+@dataclass(frozen=True)
+class Huber:
+    """The squared error near the target, the distance far from it.
+
+    With r = a - t: r^2 / 2 for |r| <= delta, else delta (|r| - delta / 2).
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        Where the one becomes the other, in units of the targets, > 0.
+
+    References
+    ----------
+    P. J. Huber, "Robust estimation of a location parameter", The Annals of Mathematical
+    Statistics 35 (1964) 73.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from siglin import reference
+    >>> reference.Huber(delta=2.0).value(np.array([1.0, 5.0]), np.zeros(2))
+    array([0.5, 8. ])
+    """
+
+    delta: float = 1.0
+    name: ClassVar[str] = "huber"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.delta < np.inf:
+            raise ValueError(f"Huber: delta must be > 0 and finite, got {self.delta}")
+
+    def value(self, a: Array, t: Array) -> Array:
+        """Return the loss of each output."""
+        distance = np.abs(a - t)
+        far = self.delta * (distance - self.delta / 2)
+        return np.where(distance <= self.delta, 0.5 * (a - t) ** 2, far).astype(a.dtype)
+
+    def gradient(self, a: Array, t: Array) -> Array:
+        """Return its gradient to a: r, but at most delta in size."""
+        return np.clip(a - t, -self.delta, self.delta).astype(a.dtype)
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """The pinball loss, whose best constant answer is a quantile of the targets.
+
+    With r = t - a: q r for r >= 0, else (q - 1) r.
+
+    Parameters
+    ----------
+    q : float, default 0.5
+        Which quantile, in (0, 1), dimensionless; 0.5 is the median.
+
+    References
+    ----------
+    R. Koenker, G. Bassett, "Regression quantiles", Econometrica 46 (1978) 33.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from siglin import reference
+    >>> reference.Quantile(0.75).value(np.array([1.0, 1.0]), np.array([3.0, -1.0]))
+    array([1.5, 0.5])
+    """
+
+    q: float = 0.5
+    name: ClassVar[str] = "quantile"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.q < 1:
+            raise ValueError(f"Quantile: q must be in (0, 1), got {self.q}")
+
+    def value(self, a: Array, t: Array) -> Array:
+        """Return the loss of each output."""
+        r = t - a
+        return np.maximum(self.q * r, (self.q - 1) * r).astype(a.dtype)
+
+    def gradient(self, a: Array, t: Array) -> Array:
+        """Return its gradient to a: -q below the target, 1 - q above it, 0 on it."""
+        above = np.where(a > t, 1 - self.q, 0)
+        return np.where(a < t, -self.q, above).astype(a.dtype)
+
+
+Loss = str | Huber | Quantile
+
+
+def loss_named(loss: Loss) -> Loss:
+    """Return a loss by its name, or the object that was given."""
+    if not isinstance(loss, str):
+        return loss
+    if loss not in OUTPUTS:
+        raise ValueError(f"loss must be one of {[*OUTPUTS]}, got {loss!r}")
+    objects: dict[str, Loss] = {"huber": Huber(), "quantile": Quantile()}
+    return objects.get(loss, loss)
+
+
+def name_of(loss: Loss) -> str:
+    """Return the name of a loss, whatever its number is."""
+    return loss if isinstance(loss, str) else loss.name
+
+
 def cross_entropy(z: Array, t: Array) -> Array:
     """Return -t log(softmax(z)), with t one-hot in each row."""
     return -product(t, log_softmax(z))
@@ -88,7 +204,7 @@ def cross_entropy_gradient(z: Array, t: Array) -> Array:
 def poisson(z: Array, t: Array) -> Array:
     """Return half the Poisson deviance t log(t / a) - t + a of the output a = exp(z).
 
-    Its gradient to z is a - t. It is infinite where a is.
+    t is >= 0. Its gradient to z is a - t. It is infinite where a is.
     """
     t_log_t = t * np.log(np.where(t > 0, t, 1))  # 0 for t = 0
     of_output = np.exp(z) - product(t, np.minimum(z, np.finfo(z.dtype).max))
@@ -106,7 +222,7 @@ def penalty_gradient(w: Array, l1: float, l2: float) -> Array:
 
 
 def output_gradient(
-    loss: str,
+    loss: Loss,
     activation: str,
     z: Array,
     t: Array,
@@ -116,8 +232,8 @@ def output_gradient(
 
     Parameters
     ----------
-    loss : str
-        "bce", "squared_error" or "cross_entropy".
+    loss : str, Huber or Quantile
+        A name of `OUTPUTS`, or an object with a number of its own.
     activation : str
         The output layer's activation.
     z, t : ndarray, shape (batch, n_out)
@@ -130,20 +246,29 @@ def output_gradient(
     loss : float
         Mean over the rows of the sum over the outputs, 0 where the weights sum to 0.
     dz : ndarray, shape (batch, n_out)
-        Both cross-entropies give a - t, because the derivative of the activation cancels
-        against that of the logarithm. The 1 / batch of the mean is in it.
+        Both cross-entropies and the Poisson loss give a - t, because the derivative of
+        the activation cancels against that of the logarithm. The 1 / batch of the mean is
+        in it.
     """
     dz: Array
+    loss = loss_named(loss)
     if loss == "bce":
         each = bce(z, t)
         dz = bce_gradient(z, t)
     elif loss == "cross_entropy":
         each = cross_entropy(z, t)
         dz = cross_entropy_gradient(z, t)
-    else:
+    elif loss == "poisson":
+        each = poisson(z, t)
+        dz = activate(activation, z) - t
+    elif isinstance(loss, str):
         a = activate(activation, z)
         each = squared_error(a, t)
         dz = activate_backward(activation, z, a - t)
+    else:
+        a = activate(activation, z)
+        each = loss.value(a, t)
+        dz = activate_backward(activation, z, loss.gradient(a, t))
     if weights is None:
         batch = len(z)
         return float(each.sum() / batch), dz / batch

@@ -1,13 +1,14 @@
 """Network: layers one after the other over one flat vector of parameters."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from siglin.errors import DTypeError, ShapeError
+from siglin.reference.activations import OUTPUT_ACTIVATIONS
 from siglin.reference.checks import (
     Array,
     check_shape,
@@ -15,16 +16,21 @@ from siglin.reference.checks import (
     float_dtype,
     stored,
 )
+from siglin.reference.dropout import dropout_masks
 from siglin.reference.functions import update
 from siglin.reference.layers import Dense, layers_of_sizes
 from siglin.reference.losses import (
+    OF_OUTPUT,
     OUTPUTS,
+    Loss,
+    loss_named,
+    name_of,
     output_gradient,
     penalty,
     penalty_gradient,
 )
 from siglin.reference.optimizers import Optimizer, optimizer_named
-from siglin.reference.random import WORD, Generator, splitmix64
+from siglin.reference.random import Generator
 from siglin.reference.training import Callback, History, train
 
 
@@ -39,11 +45,12 @@ class Network:
     activation : str or sequence of str
         Of all hidden layers, or one for each.
     output_activation : str, optional
-        None is "sigmoid" for bce, "identity" for squared_error and "softmax" for
-        cross_entropy. The two cross-entropies allow no other.
-    loss : str
-        "bce" (targets in [0, 1]), "squared_error" or "cross_entropy" (targets one-hot,
-        or class numbers).
+        None is "sigmoid" for bce, "softmax" for cross_entropy, "exp" for poisson, which
+        allow no other, and "identity" for the rest.
+    loss : str, Huber or Quantile
+        "bce" (targets in [0, 1]), "squared_error", "cross_entropy" (targets one-hot, or
+        class numbers), "poisson" (targets >= 0), "huber" or "quantile"; or one of the
+        last two as an object, with a number other than the usual one.
     bias : bool
         Whether the layers have a b.
     init : str
@@ -94,15 +101,14 @@ class Network:
         *,
         activation: str | Sequence[str] = "sigmoid",
         output_activation: str | None = None,
-        loss: str = "bce",
+        loss: Loss = "bce",
         bias: bool = True,
         init: str = "glorot",
         dtype: npt.DTypeLike = "float64",
         seed: int | None = None,
     ) -> None:
-        if loss not in OUTPUTS:
-            raise ValueError(f"loss must be one of {[*OUTPUTS]}, got {loss!r}")
-        self.loss_name = loss
+        self._loss = loss_named(loss)
+        self.loss_name = name_of(self._loss)
         self.generator = Generator(seed)
         given = [layer for layer in layers if isinstance(layer, Dense)]
         if given:
@@ -111,7 +117,7 @@ class Network:
             self.layers = layers_of_sizes(
                 [size for size in layers if not isinstance(size, Dense)],
                 activation,
-                output_activation or OUTPUTS[loss],
+                output_activation or OUTPUTS[self.loss_name],
                 self.generator,
                 bias=bias,
                 init=init,
@@ -126,14 +132,18 @@ class Network:
 
     def _check_layers(self) -> None:
         output = self.layers[-1].activation
-        if self.loss_name != "squared_error" and output != OUTPUTS[self.loss_name]:
+        if self.loss_name not in OF_OUTPUT and output != OUTPUTS[self.loss_name]:
             raise ValueError(
                 f"Network: loss {self.loss_name!r} needs the output activation "
                 f"{OUTPUTS[self.loss_name]!r}, got {output!r}"
             )
+        if output == "exp" and self.loss_name != "poisson":
+            raise ValueError("Network: exp goes with the loss 'poisson' only")
         for below, above in zip(self.layers[:-1], self.layers[1:], strict=True):
-            if below.activation == "softmax":
-                raise ValueError("Network: softmax is for the output layer only")
+            if below.activation in OUTPUT_ACTIVATIONS:
+                raise ValueError(
+                    f"Network: {below.activation} is for the output layer only"
+                )
             if below.n_out != above.n_in:
                 raise ShapeError(f"Network: {above} cannot follow {below}")
             if below.dtype != above.dtype:
@@ -252,29 +262,16 @@ class Network:
         masks: Sequence[Array] | None = None,
     ) -> float:
         last = self.layers[-1]
-        loss, dz = output_gradient(self.loss_name, last.activation, last.z, t, weights)
+        loss, dz = output_gradient(self._loss, last.activation, last.z, t, weights)
         da = last.backward_from_dz(dz)
         for i in reversed(range(len(self.layers) - 1)):
             da = self.layers[i].backward(da if masks is None else da * masks[i])
         return loss
 
     def dropout_masks(self, rows: int, dropout: float, seed: int) -> list[Array]:
-        """Return for each hidden layer 0 where an output is dropped, else 1 / (1 - p).
-
-        A word of SplitMix64 serves two units of a row, its lower half the first.
-        """
-        masks = []
-        for i, layer in enumerate(self.layers[:-1], start=1):
-            mask = np.full((rows, layer.n_out), 1 / (1 - dropout), self.dtype)
-            for row in range(rows):
-                start = seed ^ row * 0xD1342543DE82EF95 % WORD
-                start ^= i * 0xAF251AF3B0F025B5 % WORD
-                words = splitmix64(start, (layer.n_out + 1) // 2)
-                halves = [half for w in words for half in (w % 2**32, w >> 32)]
-                drawn = np.array(halves[: layer.n_out])
-                mask[row, drawn < int(dropout * 2**32)] = 0
-            masks.append(mask)
-        return masks
+        """Return the masks of the hidden layers for one step, see `dropout`."""
+        widths = [layer.n_out for layer in self.layers[:-1]]
+        return dropout_masks(widths, rows, dropout, seed, self.dtype)
 
     def backward_from(self, da: npt.ArrayLike) -> Array:
         """Write the gradients for a given gradient da to the outputs, and return dx.
@@ -298,7 +295,7 @@ class Network:
             a = layer.apply(a)
         last = self.layers[-1]
         z = last.pre_activation(a)
-        return output_gradient(self.loss_name, last.activation, z, t)[0]
+        return output_gradient(self._loss, last.activation, z, t)[0]
 
     def loss_and_grads(self, x: npt.ArrayLike, t: npt.ArrayLike) -> tuple[float, Array]:
         """Return the loss and `grads`, filled with its gradients."""
@@ -345,7 +342,7 @@ class Network:
         sample_weight: npt.ArrayLike | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
-        dropout: float = 0.0,
+        dropout: float | Iterable[Sequence[Array]] = 0.0,
         clip_norm: float | None = None,
         validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
         patience: int | None = None,
@@ -372,7 +369,7 @@ class Network:
         seed : int, optional
             Seed of the shuffling; None goes on with the network's generator.
         optimizer : str or object
-            "gd", "momentum", "nesterov", "adam" (a fresh one), or an object of
+            "gd", "momentum", "nesterov", "adam", "adamw" (a fresh one), or an object of
             `optimizers`, which remembers.
         sample_weight : array_like, shape (rows,), optional
             How much each row counts in the mean over a batch; a batch whose rows all
@@ -380,8 +377,10 @@ class Network:
         l1, l2 : float
             Strengths of the penalties l1 |w| and l2 w^2 / 2 on the weights, not the
             biases; they are part of the history's loss.
-        dropout : float
-            The probability with which a step drops an output of a hidden layer.
+        dropout : float or iterable
+            The probability with which a step drops an output of a hidden layer; or the
+            masks themselves, for each step a list with those of each hidden layer, of
+            shape (rows, n_out).
         clip_norm : float, optional
             Gradients of a larger 2-norm are scaled to this one.
         validation_data : (x, t), optional

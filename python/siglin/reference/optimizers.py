@@ -83,13 +83,42 @@ class Adam:
         self.t, self.m, self.v = t, m, v
 
 
-Optimizer = GradientDescent | Momentum | Nesterov | Adam
+class AdamW(Adam):
+    """Adam, and beside its step a share of every parameter: w -= lr * weight_decay * w.
+
+    With plain descent that is the penalty l2 w^2 / 2 with l2 = weight_decay. With Adam it
+    is not: a penalty's gradient would be divided by sqrt(v_hat) like any other.
+
+    References
+    ----------
+    I. Loshchilov, F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
+    """
+
+    def __init__(
+        self,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(beta1, beta2, eps)
+        self.weight_decay = weight_decay
+
+    def step(self, w: Array, g: Array, lr: float) -> None:
+        """Change w in place."""
+        decay = lr * self.weight_decay * w
+        super().step(w, g, lr)
+        w -= decay
+
+
+Optimizer = GradientDescent | Momentum | Nesterov | Adam | AdamW
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "gd": GradientDescent,
     "momentum": Momentum,
     "nesterov": Nesterov,
     "adam": Adam,
+    "adamw": AdamW,
 }
 
 

@@ -1,9 +1,9 @@
 """Training by epochs of mini-batches, and what is told about it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -11,9 +11,6 @@ from siglin.errors import DivergenceError
 from siglin.reference.checks import Array
 from siglin.reference.optimizers import Optimizer
 from siglin.reference.random import Generator
-
-if TYPE_CHECKING:
-    from siglin.reference.network import Network
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,35 @@ class TrainingState(NamedTuple):
 Callback = Callable[[TrainingState], Any]
 
 
+class Trainable(Protocol):
+    """What is trained: a network, as far as the loop needs to know it."""
+
+    @property
+    def params(self) -> Array:
+        """All parameters, changed in place."""
+
+    @property
+    def grads(self) -> Array:
+        """All gradients."""
+
+    def loss(self, x: Array, t: Array) -> float:
+        """Return the loss."""
+
+    def loss_and_grads_of(
+        self,
+        x: Array,
+        t: Array,
+        weights: Array | None,
+        l1: float,
+        l2: float,
+        masks: Sequence[Array] | None,
+    ) -> float:
+        """Return the objective of a batch, and fill `grads`."""
+
+    def dropout_masks(self, rows: int, dropout: float, seed: int) -> list[Array]:
+        """Return the masks of one step."""
+
+
 def batches(
     rows: int, batch_size: int | None, shuffle: bool, generator: Generator
 ) -> Iterator[Any]:
@@ -76,14 +102,14 @@ def batches(
 
 
 def train(
-    network: "Network",
+    network: Trainable,
     x: Array,
     t: Array,
     *,
     weights: Array | None,
     l1: float,
     l2: float,
-    dropout: float,
+    dropout: float | Iterable[Sequence[Array]],
     clip_norm: float | None,
     validation_data: tuple[Array, Array] | None,
     patience: int | None,
@@ -103,6 +129,7 @@ def train(
     validation_losses: list[float] = []
     best, best_epoch, best_params = np.inf, None, network.params
     steps = 0
+    given = None if isinstance(dropout, int | float) else iter(dropout)
     stop_reason = "epochs"
     for epoch in range(1, epochs + 1):
         step_size = lr(epoch - 1) if callable(lr) else lr
@@ -114,8 +141,10 @@ def train(
             if share == 0:
                 continue  # nothing is to be learnt from it: no step
             with np.errstate(over="ignore", invalid="ignore"):
-                masks = None
-                if dropout > 0:
+                masks: Sequence[Array] | None = None
+                if given is not None:
+                    masks = next(given)
+                elif isinstance(dropout, int | float) and dropout > 0:
                     masks = network.dropout_masks(
                         len(x[batch]), dropout, generator.next_word()
                     )
@@ -124,7 +153,7 @@ def train(
                 )
                 norm = np.linalg.norm(network.grads)
                 if clip_norm is not None and norm > clip_norm:
-                    network.grads *= clip_norm / norm
+                    network.grads[...] *= clip_norm / norm
                 optimizer.step(network.params, network.grads, step_size)
             if not (np.isfinite(loss) and np.isfinite(network.params).all()):
                 network.params[...] = before
