@@ -52,9 +52,9 @@ from siglin._functions import (
 from siglin._layers import Dense
 from siglin._network import Network, Neuron
 from siglin._perceptron import Perceptron
+from siglin._training.history import History
 from siglin._training.many import fit_many
 from siglin._training.optimizers import Adam, GradientDescent, Momentum, Nesterov
-from siglin._training.run import History
 from siglin.errors import (
     DivergenceError,
     DTypeError,

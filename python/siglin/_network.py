@@ -17,10 +17,7 @@ from siglin._data.arrays import (
     check_apart,
     check_choice,
     check_dtype,
-    check_integer,
-    check_not_negative,
     check_out,
-    check_positive,
     check_real,
     check_shape,
     check_size,
@@ -45,18 +42,11 @@ from siglin._layers import (
     make_generator,
 )
 from siglin._plan import plan_network
-from siglin._training.optimizers import Optimizer, check_fraction, check_optimizer
-from siglin._training.run import (
-    Callback,
-    History,
-    Validation,
-    Watch,
-    check_callback,
-    check_loop,
-    check_progress,
-    make_progress,
-)
-from siglin._training.saturation import LEAST_WORK, check_saturation
+from siglin._training import engine
+from siglin._training.history import Callback, History
+from siglin._training.optimizers import Optimizer
+from siglin._training.settings import Settings
+from siglin._training.validation import Validation
 from siglin.errors import DivergenceError
 
 if TYPE_CHECKING:
@@ -793,121 +783,42 @@ bias=True, dtype='float64')
         >>> net.params.round(6)
         array([2., 1.])
         """
-        schedule = lr if callable(lr) else None
-        step = check_positive("fit", "lr", lr(0) if callable(lr) else lr)
-        epochs, batch_size, shuffle, tol = check_loop(
-            "fit", epochs, batch_size, shuffle, tol
+        settings = Settings(
+            "fit",
+            lr,
+            optimizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            l1=l1,
+            l2=l2,
+            dropout=dropout,
+            clip_norm=clip_norm,
+            patience=patience,
+            min_delta=min_delta,
+            tol=tol,
+            callback=callback,
+            progress=progress,
         )
-        check_callback("fit", callback)
-        progress = check_progress("fit", progress)
-        method = check_optimizer("fit", optimizer)
         self._check_trainable("fit")
-        data = self._pair("fit", x, t, finite=True)
-        rows = len(data[0])
+        inputs, targets = self._pair("fit", x, t, finite=True)
         validation = None
-        if validation_data is not None or patience is not None or min_delta != 0:
-            validation = self._validation(validation_data, patience, min_delta)
+        if validation_data is not None or settings.patience is not None:
+            validation = self._validation(validation_data, settings)
         generator = self._generator
         if seed is not None:
             generator = make_generator("fit", seed)
-        # A fit without them is not to pay for them: its call is longer than a step.
-        extras: dict[str, Any] = {}
-        if l1 != 0 or l2 != 0:
-            extras["l1"] = check_not_negative("fit", "l1", l1)
-            extras["l2"] = check_not_negative("fit", "l2", l2)
+        weights = None
         if sample_weight is not None:
-            extras["weights"] = check_weights("fit", sample_weight, rows, self.dtype)
-        if dropout != 0:
-            extras["dropout"] = check_fraction("fit", "dropout", dropout)
-        if clip_norm is not None:
-            extras["clip_norm"] = check_positive("fit", "clip_norm", clip_norm)
-        if schedule is not None:
-            extras["rate"] = np.array([step])
-        return self._fit(
-            data,
-            generator,
-            method,
-            callback,
-            progress,
-            validation,
-            schedule,
-            lr=step,
-            epochs=epochs,
-            batch_size=min(batch_size or rows, rows),
-            shuffle=shuffle,
-            tol=tol,
-            extras=extras or None,
+            weights = check_weights("fit", sample_weight, len(inputs), self.dtype)
+        return engine.fit(
+            self, settings, inputs, targets, generator, weights, validation
         )
 
-    def _fit(
-        self,
-        data: tuple[Array, Array],
-        generator: npt.NDArray[np.uint64],
-        method: Optimizer,
-        callback: Callback | None,
-        progress: bool | int,
-        validation: Validation | None,
-        schedule: Callable[[int], float] | None,
-        **settings: Any,
-    ) -> History:
-        """Run the native loop on checked arguments."""
-        method.prepare("fit", self.n_params, self.dtype)
-        shown = make_progress(progress, settings["epochs"], len(data[0]))
-        watch = Watch(callback, shown, self._params)
-        if validation is not None or schedule is not None:
-            extras = settings["extras"] or {}
-            watch.also(validation, schedule, extras.get("rate"), settings["epochs"])
-        try:
-            losses, epochs, steps, seconds, reason = self._native.fit(
-                self._parameters,
-                *data,
-                generator,
-                **settings,
-                optimizer=method.name,
-                options=method.options,
-                moments=method.memory,
-                on_epoch=watch.on_epoch if watch.wants_epochs else None,
-                min_interval=watch.interval,
-                on_step=watch.on_step if shown.every else None,
-                every=max(shown.every, 1),
-                on_end=None if validation is None else validation.restore,
-            )
-        finally:
-            shown.close()
-        if reason == "diverged":
-            step_size = settings["lr"] if schedule is None else float(watch.rate[0])
-            msg = (
-                f"fit: the loss or the parameters became non-finite in epoch {epochs}, "
-                f"step {steps + 1}; the last finite parameters are kept. A smaller lr may "
-                f"help (lr is {step_size})"
-            )
-            raise DivergenceError(msg)
-        work = float(self.n_params) * len(data[0]) * epochs
-        if work >= LEAST_WORK and len(self.layers) > 1:
-            check_saturation(self.layers, self.loss_name, float(losses[-1]), *data)
-        if validation is None:
-            return History(losses, epochs, steps, seconds, reason)  # type: ignore[arg-type]
-        return History(
-            losses,  # type: ignore[arg-type]
-            epochs,
-            steps,
-            seconds,
-            "patience" if watch.out_of_patience else reason,
-            validation.losses,
-            validation.best_epoch,
-        )
-
-    def _validation(
-        self, data: object, patience: int | None, min_delta: float
-    ) -> Validation | None:
-        """Return what takes the loss of checked validation data."""
-        min_delta = check_not_negative("fit", "min_delta", min_delta)
-        if patience is not None:
-            patience = check_integer("fit", "patience", patience, 1)
+    def _validation(self, data: object, settings: Settings) -> Validation:
+        """Return what judges the epochs, by checked validation data."""
         if data is None:
-            if patience is not None:
-                raise ValueError("fit: patience needs validation_data")
-            return None
+            raise ValueError("fit: patience needs validation_data")
         if not isinstance(data, tuple | list) or len(data) != 2:
             raise TypeError("fit: validation_data must be a pair (x, t)")
         try:
@@ -916,7 +827,10 @@ bias=True, dtype='float64')
             raise type(error)(f"{error} (in validation_data)") from None
         params = self._params
         return Validation(
-            lambda: self._native.loss(params, x, t), params, patience, min_delta
+            lambda: self._native.loss(params, x, t),
+            params,
+            settings.patience,
+            settings.min_delta,
         )
 
     def learn_one(self, x: ArrayLike, t: ArrayLike, *, lr: float = 0.1) -> float:
@@ -972,36 +886,18 @@ bias=True, dtype='float64')
 
     def _learn_any(self, x: object, t: object, lr: float) -> float:
         """Check all arguments of learn_one, and take its step by way of a fit."""
-        step = check_positive("learn_one", "lr", lr)
+        settings = Settings("learn_one", lr, "gd", shuffle=False)
         self._check_trainable("learn_one")
         plan, dtype = self._plan, self.dtype
         row = check_row("learn_one", "x", x, dtype, plan.sizes[0])
         check_finite("learn_one", "x", row)
         targets = check_row_targets("learn_one", t, plan.sizes[-1], plan.loss, dtype)
-        losses, _, _, _, reason = self._native.fit(
-            self._parameters,
-            row,
-            targets,
-            self._generator,
-            lr=step,
-            epochs=1,
-            batch_size=1,
-            shuffle=False,
-            tol=0.0,
-            optimizer="gd",
-            options=[],
-            moments=np.empty(0, dtype),
-            on_epoch=None,
-            min_interval=0.0,
-            on_step=None,
-            every=1,
-            function="learn_one",
-        )
+        losses, *_, reason = engine.run(self, settings, row, targets, self._generator)
         if reason == "diverged":
             msg = (
                 f"learn_one: the loss or the parameters would become non-finite; the "
                 f"parameters are kept as they were. A smaller lr may help (lr is "
-                f"{step})"
+                f"{settings.lr})"
             )
             raise DivergenceError(msg)
         return float(losses[0])

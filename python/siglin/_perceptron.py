@@ -21,7 +21,7 @@ from siglin._data.arrays import (
 from siglin._data.checks import check_finite, check_labels, check_rows
 from siglin._functions import forward
 from siglin._layers import assign_parameters
-from siglin._training.run import History
+from siglin._training.history import History
 from siglin.errors import DivergenceError
 
 _perceptron_fit: Callable[..., tuple[list[int], int, str]] = _core.perceptron_fit

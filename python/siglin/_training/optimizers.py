@@ -71,7 +71,6 @@ class Optimizer:
 
     def prepare(self, function: str, n_params: int, dtype: DType) -> Array:
         """Return the vectors for a network, made if this is the first fit."""
-        self.check_dtype(dtype)
         size = self.vectors * n_params
         if self.memory.is_busy:
             raise RuntimeError(f"{function}: the optimizer is busy with another fit")

@@ -29,7 +29,7 @@ from sklearn.utils.validation import (
 from siglin._data.arrays import Array, with_owned
 from siglin._data.checks import without_subnormals
 from siglin._layers import make_generator
-from siglin._training.run import TrainingState
+from siglin._training.history import TrainingState
 from siglin._warnings import warn
 from siglin.estimators._labels import Labels
 from siglin.estimators._parameters import ACTIVATIONS, Parameters
