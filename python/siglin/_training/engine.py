@@ -211,7 +211,8 @@ def fit(
             f"lr may help (lr is {lr})"
         )
         raise DivergenceError(msg)
-    warn_if_saturated(network, losses, epochs, x, t)
+    if epochs > 0:
+        warn_if_saturated(network, float(losses[-1]), epochs * len(x), x, t)
     if validation is None:
         return History(losses, epochs, steps, seconds, reason)  # type: ignore[arg-type]
     if watch is not None and watch.out_of_patience:
@@ -228,12 +229,22 @@ def fit(
 
 
 def warn_if_saturated(
-    network: Trained, losses: Sequence[float] | Array, epochs: int, x: Array, t: Array
+    network: Trained, loss: float, rows_seen: int, x: Array, t: Array
 ) -> None:
-    """Warn of a hidden layer that cannot learn any more, after a fit worth the look."""
-    work = float(network.n_params) * len(x) * epochs
-    if work >= LEAST_WORK and len(network.layers) > 1:
-        check_saturation(network.layers, network.loss_name, float(losses[-1]), x, t)
+    """Warn of a hidden layer that cannot learn any more, after a fit worth the look.
+
+    Parameters
+    ----------
+    network : Network
+    loss : float
+        Of the last epoch.
+    rows_seen : int
+        In all epochs together.
+    x, t : ndarray
+        The rows and targets, or some of them.
+    """
+    if network.n_params * float(rows_seen) >= LEAST_WORK and len(network.layers) > 1:
+        check_saturation(network.layers, network.loss_name, loss, x, t)
 
 
 # Options that the native loop is told of where they are not 0, and those that somebody

@@ -22,7 +22,7 @@ from siglin._functions import forward, sigmoid
 from siglin._network import Network
 from siglin._perceptron import Perceptron
 from siglin._warnings import warn
-from siglin.estimators._rows import checked
+from siglin.estimators._checked import checked
 
 
 class _Neurons(ClassifierMixin, BaseEstimator):
