@@ -50,8 +50,8 @@ from siglin._functions import (
     update,
 )
 from siglin._layers import Dense
-from siglin._network import Network, Neuron
-from siglin._perceptron import Perceptron
+from siglin._network import Network
+from siglin._neuron import Neuron, Perceptron
 from siglin._training.history import History
 from siglin._training.many import fit_many
 from siglin._training.optimizers import Adam, GradientDescent, Momentum, Nesterov

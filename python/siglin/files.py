@@ -43,8 +43,8 @@ from siglin._data.arrays import (
     check_size,
 )
 from siglin._layers import ACTIVATIONS, Dense
-from siglin._network import Network, Neuron
-from siglin._perceptron import Perceptron
+from siglin._network import Network
+from siglin._neuron import Neuron, Perceptron
 from siglin._plan import OUTPUTS, Plan, check_activations
 from siglin._warnings import warn
 from siglin.errors import ModelFormatError

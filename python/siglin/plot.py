@@ -23,7 +23,7 @@ from siglin._data.arrays import (
 from siglin._functions import backward, forward
 from siglin._layers import Dense
 from siglin._network import Network
-from siglin._perceptron import Perceptron
+from siglin._neuron import Perceptron
 from siglin.errors import ShapeError
 
 try:
