@@ -281,7 +281,7 @@ def test_a_callback_may_write_into_its_own_network() -> None:
     net = siglin.Network([3, 4, 1], seed=0)
     seen = []
 
-    def halve(state: siglin._training.run.TrainingState) -> None:
+    def halve(state: siglin._training.history.TrainingState) -> None:
         net.params = net.params / 2
         seen.append(state.params.copy())
         net.loss_and_grads(X, T)

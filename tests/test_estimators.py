@@ -855,7 +855,7 @@ class Scored(MLPRegressor):
         return self
 
     def _validation_score(self, data, y):  # noqa: ARG002
-        self.vectors.append(self._parameters.vector.copy())
+        self.vectors.append(self._network.params.copy())
         return self.scores[len(self.vectors) - 1]
 
 
@@ -879,7 +879,7 @@ def test_a_score_that_is_nan_is_never_the_best(how):
     assert len(model.vectors) == 9  # four in a row without improvement
     assert model.stopped_
     assert model.best_validation_score_ == 0.3
-    np.testing.assert_array_equal(model._parameters.vector, model.vectors[4])
+    np.testing.assert_array_equal(model._network.params, model.vectors[4])
 
 
 def test_without_a_score_the_last_weights_stay():
@@ -889,7 +889,7 @@ def test_without_a_score_the_last_weights_stay():
             [np.nan] * 9, n_iter_no_change=n_iter_no_change, max_iter=max_iter
         ).fit(x, y)
         assert len(model.vectors) == 3
-        np.testing.assert_array_equal(model._parameters.vector, model.vectors[-1])
+        np.testing.assert_array_equal(model._network.params, model.vectors[-1])
 
 
 @pytest.mark.filterwarnings("ignore:Training was interrupted")

@@ -15,7 +15,7 @@ import pytest
 import siglin
 from helpers import assert_same_bits
 from siglin import _core, reference
-from siglin._training.run import Watch
+from siglin._training.hooks import Watch
 
 OPTIMIZERS = ["gd", "momentum", "nesterov", "adam"]
 SIZES = [3, 5, 2]

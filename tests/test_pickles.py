@@ -257,7 +257,7 @@ def test_layers_and_coefs_of_what_is_unpickled_are_views_of_one_vector(way, tmp_
     assert np.shares_memory(layer.db, layer.grads)
     model = WAYS[way](MODELS["MLPClassifier"][0](np.float64), tmp_path)
     for array in (*model.coefs_, *model.intercepts_):
-        assert np.shares_memory(array, model._parameters.vector)
+        assert np.shares_memory(array, model._network.params)
 
 
 def test_sparse_rows_that_are_held_out_serve_after_a_pickle():

@@ -51,11 +51,11 @@ from siglin._functions import (
 )
 from siglin._layers import Dense
 from siglin._load import load
-from siglin._network import Network, Neuron
-from siglin._perceptron import Perceptron
+from siglin._network import Network
+from siglin._neuron import Neuron, Perceptron
+from siglin._training.history import History
 from siglin._training.many import fit_many
 from siglin._training.optimizers import Adam, GradientDescent, Momentum, Nesterov
-from siglin._training.run import History
 from siglin.errors import (
     DivergenceError,
     DTypeError,

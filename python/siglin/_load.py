@@ -4,8 +4,8 @@ import os
 from typing import Any
 
 from siglin import files
-from siglin._network import Network, Neuron
-from siglin._perceptron import Perceptron
+from siglin._network import Network
+from siglin._neuron import Neuron, Perceptron
 
 KINDS: dict[str, type[Network] | type[Perceptron]] = {
     "Network": Network,

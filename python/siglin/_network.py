@@ -1,9 +1,12 @@
-"""Network: layers one after the other over one vector of parameters; Neuron."""
+"""Network: layers in a row, a loss, and training.
+
+What a network is (its vectors, copies and weights) stands in _stack.py, how a loop written
+by hand goes forward and backward through it in _passes.py, how it is trained in _training.
+"""
 
 import os
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,62 +16,32 @@ from siglin._data.arrays import (
     AnyArray,
     Array,
     ArrayLike,
-    DType,
     check_apart,
     check_choice,
-    check_dtype,
-    check_integer,
-    check_not_negative,
     check_out,
-    check_positive,
-    check_real,
-    check_shape,
-    check_size,
-    normalise,
-    plain,
 )
 from siglin._data.checks import (
     check_finite,
     check_row,
     check_row_targets,
-    check_rows,
-    check_targets,
     check_weights,
 )
-from siglin._layers import (
-    INITS,
-    Dense,
-    assign,
-    assign_parameters,
-    check_has_gradient,
-    init_weights,
-    make_generator,
-)
+from siglin._layers import INITS, Dense, init_weights, make_generator
+from siglin._passes import Passes
 from siglin._plan import plan_network
-from siglin._training.optimizers import Optimizer, check_fraction, check_optimizer
-from siglin._training.run import (
-    Callback,
-    History,
-    Validation,
-    Watch,
-    check_callback,
-    check_loop,
-    check_progress,
-    make_progress,
-)
-from siglin._training.saturation import LEAST_WORK, check_saturation
+from siglin._training import engine
+from siglin._training.history import Callback, History
+from siglin._training.optimizers import Optimizer
+from siglin._training.settings import Settings
+from siglin._training.validation import Validation
 from siglin.errors import DivergenceError
 from siglin.files import Record, save
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# What `Network.forward` keeps for `backward`: x, (outputs, derivatives) of each hidden
-# layer, and the last layer's pre-activations.
-_Tape: TypeAlias = tuple[Array, list[tuple[Array, Array]], Array]
 
-
-class Network:
+class Network(Passes):
     """Layers in a row, a loss, and gradient descent.
 
     Parameters
@@ -180,149 +153,6 @@ class Network:
             for layer in self._layers:
                 init_weights(layer.w, init, layer.activation, state)
 
-    def _own_vectors(self, n_params: int, dtype: DType) -> None:
-        """Make the vectors, of zeros."""
-        self._parameters = _core.Parameters(n_params, dtype.name)
-        self._params: Array = self._parameters.vector
-        self._grads: Array = _core.new_vector(n_params, dtype.name)
-
-    def _build(self, given: Sequence[Dense] = ()) -> None:
-        """Make what follows from the plan and the vectors; take over given layers."""
-        self._native = self._native_of()
-        self._predict_now: Callable[..., Array | None] = self._native.predict_now
-        self._learn_now: Callable[..., float | None] = self._native.learn_now
-        self._tape: _Tape | None = None
-        plan = self._plan
-        layers = list(given) or [
-            Dense.of_network(n_in, n_out, name, bias, self)
-            for (n_in, n_out), name, bias in zip(
-                pairwise(plan.sizes), plan.activations, plan.biases, strict=True
-            )
-        ]
-        start = 0
-        for layer in layers:
-            stop = start + (layer.n_in + layer.bias) * layer.n_out
-            views = self._params[start:stop], self._grads[start:stop]
-            if given:
-                layer.join(self, *views)
-            else:
-                layer.live_in(*views)
-            start = stop
-        self._layers = tuple(layers)
-
-    def _native_of(self) -> "_core.Network":
-        plan = self._plan
-        return _core.Network(
-            plan.sizes, plan.activations, plan.biases, plan.loss, self.dtype.name
-        )
-
-    @property
-    def layers(self) -> tuple[Dense, ...]:
-        """The layers, input side first."""
-        return self._layers
-
-    @property
-    def params(self) -> Array:
-        """All parameters, one contiguous vector."""
-        return self._params
-
-    @params.setter
-    def params(self, value: ArrayLike) -> None:
-        assign_parameters(type(self).__name__, "params", self._parameters, value)
-
-    @property
-    def grads(self) -> Array:
-        """All gradients, in the order of `params`."""
-        return self._grads
-
-    @grads.setter
-    def grads(self, value: ArrayLike) -> None:
-        assign(type(self).__name__, "grads", self._grads, value)
-
-    @property
-    def n_params(self) -> int:
-        """Number of parameters of all layers."""
-        return self._params.size
-
-    @property
-    def dtype(self) -> DType:
-        """float32 or float64."""
-        return self._params.dtype
-
-    @property
-    def loss_name(self) -> str:
-        """Name of the loss."""
-        return self._plan.loss
-
-    def __repr__(self) -> str:
-        plan = self._plan
-        same = len(set(plan.biases)) == 1
-        return (
-            f"{type(self).__name__}({list(plan.sizes)}, "
-            f"activation={list(plan.activations[:-1])}, "
-            f"output_activation={plan.activations[-1]!r}, loss={plan.loss!r}, "
-            f"bias={plan.biases[0] if same else list(plan.biases)}, "
-            f"dtype={self.dtype.name!r})"
-        )
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Copies of the vectors; the views of them are made anew.
-        state = {
-            name: value for name, value in vars(self).items() if name not in _NOT_KEPT
-        }
-        state["_params"] = self._parameters.snapshot()
-        state["_grads"] = self._grads.copy()
-        state["_generator"] = self._parameters.snapshot_generator(self._generator)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # Arrays may come back memory-mapped, read-only or misaligned: joblib, Ray and
-        # Dask see to that.
-        vars(self).update(
-            {name: value for name, value in state.items() if name not in _VECTORS}
-        )
-        params = state["_params"]
-        self._own_vectors(params.size, params.dtype.newbyteorder("="))
-        self._params[...] = params
-        self._grads[...] = state["_grads"]
-        words = np.array(state["_generator"], np.uint64)
-        self._generator = _core.copy_generator(words)
-        self._build()
-
-    def astype(self, dtype: npt.DTypeLike) -> "Self":
-        """Return a copy with parameters of the given dtype.
-
-        Parameters
-        ----------
-        dtype : dtype_like
-            float32 or float64.
-
-        Returns
-        -------
-        Network
-            Of the same generator state and gradients too.
-
-        Raises
-        ------
-        DTypeError
-            If the dtype is another one.
-        ValueError
-            If a parameter is too large for float32.
-
-        Examples
-        --------
-        >>> import siglin
-        >>> siglin.Network([2, 1]).astype("float32").params.dtype
-        dtype('float32')
-        """
-        new_dtype = check_dtype("astype", dtype)
-        state = self.__getstate__()
-        for name in ("params", "grads"):
-            state[f"_{name}"] = plain("astype", name, state[f"_{name}"], new_dtype)
-        network = type(self).__new__(type(self))
-        network.__setstate__(state)
-        return network
-
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Write the network to a safetensors file, which `siglin.load` reads.
 
@@ -362,68 +192,6 @@ bias=True, dtype='float64')
         network._params[...] = record.params
         network._build()
         return network
-
-    def get_weights(self) -> list[Array]:
-        """Return copies of all weights and biases, as Keras' models do.
-
-        Returns
-        -------
-        list of ndarray
-            For each layer w, of shape (n_in, n_out), and b, of shape (n_out,), if it has
-            one. ``model.set_weights(net.get_weights())`` gives them to a Keras model of
-            as many Dense layers.
-
-        Examples
-        --------
-        >>> import siglin
-        >>> [array.shape for array in siglin.Network([2, 3, 1]).get_weights()]
-        [(2, 3), (3,), (3, 1), (1,)]
-        """
-        return list(self._plan.views(self._parameters.snapshot()).values())
-
-    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
-        """Copy weights and biases from a list such as `get_weights` returns.
-
-        Parameters
-        ----------
-        weights : sequence of array_like
-            For each layer w, of shape (n_in, n_out), and b, of shape (n_out,), if it has
-            one; ``net.set_weights(model.get_weights())`` takes them from a Keras model of
-            as many Dense layers.
-
-        Raises
-        ------
-        ShapeError, DTypeError
-            If an array has another shape, or is of the other float dtype (Keras' are
-            float32, as a network is with ``dtype="float32"``).
-        TypeError, ValueError
-            If there are more or fewer arrays, or one is not made of numbers. Nothing is
-            changed then.
-        RuntimeError
-            If another thread fits the network ("busy").
-
-        Examples
-        --------
-        >>> import siglin
-        >>> net = siglin.Network([2, 1])
-        >>> net.set_weights([[[1], [2]], [-1]])
-        >>> net.params
-        array([ 1.,  2., -1.])
-        """
-        shapes = self._plan.shapes()
-        if len(weights) != len(shapes):
-            msg = (
-                f"set_weights: weights must be {len(shapes)} arrays "
-                f"({', '.join(shapes)}), got {len(weights)}"
-            )
-            raise ValueError(msg)
-        params = np.empty_like(self._params)
-        for i, (name, view) in enumerate(self._plan.views(params).items()):
-            given = f"weights[{i}]"
-            array = normalise("set_weights", {given: weights[i]}, self.dtype)[given]
-            check_shape("set_weights", given, array, view.shape, f" as {name}")
-            view[...] = array
-        self._parameters.assign("set_weights", params)
 
     # ---- prediction and loss ---------------------------------------------------------
 
@@ -502,181 +270,6 @@ bias=True, dtype='float64')
         0.693147
         """
         return self._native.loss(self._parameters, *self._pair("loss", x, t))
-
-    def loss_and_grads(self, x: ArrayLike, t: ArrayLike) -> tuple[float, Array]:
-        """Return the loss, and `grads` filled with its gradient.
-
-        Parameters
-        ----------
-        x, t
-            As in `loss`.
-
-        Returns
-        -------
-        loss : float
-        grads : ndarray, shape (n_params,)
-            The network's own vector.
-
-        Raises
-        ------
-        ShapeError, DTypeError, ValueError
-            As `loss`; ValueError also if a layer has the activation "step".
-        RuntimeError
-            If another thread fits the network ("busy").
-
-        Examples
-        --------
-        >>> import siglin
-        >>> loss, grads = siglin.Neuron(2).loss_and_grads([[1, 2]], [1])
-        >>> grads
-        array([-0.5, -1. ])
-        """
-        self._check_trainable("loss_and_grads")
-        data = self._pair("loss_and_grads", x, t)
-        grads = self._grads
-        return self._native.loss_and_grads(self._parameters, grads, *data), grads
-
-    # ---- a loop written by hand ------------------------------------------------------
-
-    def forward(self, x: ArrayLike) -> Array:
-        """Return the outputs for the rows of x, and keep what `backward` needs.
-
-        Parameters
-        ----------
-        x : array_like, shape (batch, n_in)
-            Kept until `backward`, not copied: do not write into it in between.
-
-        Returns
-        -------
-        ndarray, shape (batch, n_out)
-
-        Raises
-        ------
-        ShapeError, DTypeError, TypeError, ValueError
-            As `predict`.
-
-        Examples
-        --------
-        >>> import siglin
-        >>> net = siglin.Neuron(2)
-        >>> for step in range(100):
-        ...     a = net.forward([[1.0, 2.0], [2.0, 1.0]])
-        ...     loss = net.backward([0.0, 1.0])
-        ...     net.update(lr=1.0)
-        >>> a.round().ravel()
-        array([0., 1.])
-        """
-        ready: Any = x
-        try:
-            a, hidden, z = self._native.forward(self._parameters, ready)
-        except (TypeError, ValueError):
-            ready = self._inputs("forward", x)
-            a, hidden, z = self._native.forward(self._parameters, ready)
-        self._tape = ready, hidden, z
-        return a
-
-    def backward(self, t: ArrayLike) -> float:
-        """Fill `grads` with the gradient of the loss, and return the loss.
-
-        Parameters
-        ----------
-        t : array_like
-            Targets of the rows that `forward` was given, as in `loss`.
-
-        Returns
-        -------
-        float
-            The loss, computed from the logits that `forward` kept.
-
-        Raises
-        ------
-        RuntimeError
-            If there was no `forward`, or another thread fits the network ("busy").
-        ShapeError, DTypeError, ValueError
-            As `loss_and_grads`.
-
-        Examples
-        --------
-        >>> import siglin
-        >>> net = siglin.Neuron(2)
-        >>> a = net.forward([[1, 2]])
-        >>> round(net.backward([1]), 6), net.grads
-        (0.693147, array([-0.5, -1. ]))
-        """
-        self._check_trainable("backward")
-        tape = self._taped("backward")
-        ready = self._targets("backward", t, len(tape[0]))
-        return self._native.backward(self._parameters, self._grads, *tape, ready)
-
-    def backward_from(self, da: ArrayLike) -> Array:
-        """Fill `grads` from the gradient da of a loss of one's own, and return dx.
-
-        Parameters
-        ----------
-        da : array_like, shape (batch, n_out)
-            Gradient of the loss with respect to what `forward` returned. If the loss is a
-            mean over the rows, da carries the 1 / batch.
-
-        Returns
-        -------
-        ndarray, shape (batch, n_in)
-            Gradient of the loss with respect to x.
-
-        Raises
-        ------
-        RuntimeError
-            If there was no `forward`, or another thread fits the network ("busy").
-        ShapeError, DTypeError
-            If da has another shape, or is of the other float dtype.
-        ValueError
-            If a layer has the activation "step".
-
-        Examples
-        --------
-        >>> import siglin
-        >>> net = siglin.Neuron(2)
-        >>> a = net.forward([[1, 2]])
-        >>> dx = net.backward_from([[1.0]])
-        >>> net.grads
-        array([0.25, 0.5 ])
-        """
-        self._check_trainable("backward_from")
-        tape = self._taped("backward_from")
-        ready = normalise("backward_from", {"da": da}, self.dtype)["da"]
-        check_shape("backward_from", "da", ready, tape[2].shape)
-        return self._native.backward_from(self._parameters, self._grads, *tape, ready)
-
-    def _taped(self, function: str) -> _Tape:
-        if self._tape is None:
-            raise RuntimeError(f"{function}: forward comes first")
-        return self._tape
-
-    def update(self, lr: float) -> None:
-        """Take the step params -= lr * grads.
-
-        Parameters
-        ----------
-        lr : float
-            Step size, dimensionless, finite. A negative one climbs, 0 changes nothing.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If lr is not a real number, or NaN or infinite.
-        RuntimeError
-            If another thread fits the network ("busy").
-
-        Examples
-        --------
-        >>> import siglin
-        >>> net = siglin.Neuron(2)
-        >>> net.grads = [1, 2]
-        >>> net.update(0.5)
-        >>> net.params
-        array([-0.5, -1. ])
-        """
-        step = check_real("update", "lr", lr)
-        self._native.update(self._parameters, self._grads, step)
 
     # ---- training --------------------------------------------------------------------
 
@@ -809,121 +402,42 @@ bias=True, dtype='float64')
         >>> net.params.round(6)
         array([2., 1.])
         """
-        schedule = lr if callable(lr) else None
-        step = check_positive("fit", "lr", lr(0) if callable(lr) else lr)
-        epochs, batch_size, shuffle, tol = check_loop(
-            "fit", epochs, batch_size, shuffle, tol
+        settings = Settings(
+            "fit",
+            lr,
+            optimizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            l1=l1,
+            l2=l2,
+            dropout=dropout,
+            clip_norm=clip_norm,
+            patience=patience,
+            min_delta=min_delta,
+            tol=tol,
+            callback=callback,
+            progress=progress,
         )
-        check_callback("fit", callback)
-        progress = check_progress("fit", progress)
-        method = check_optimizer("fit", optimizer)
         self._check_trainable("fit")
-        data = self._pair("fit", x, t, finite=True)
-        rows = len(data[0])
+        inputs, targets = self._pair("fit", x, t, finite=True)
         validation = None
-        if validation_data is not None or patience is not None or min_delta != 0:
-            validation = self._validation(validation_data, patience, min_delta)
+        if validation_data is not None or settings.patience is not None:
+            validation = self._validation(validation_data, settings)
         generator = self._generator
         if seed is not None:
             generator = make_generator("fit", seed)
-        # A fit without them is not to pay for them: its call is longer than a step.
-        extras: dict[str, Any] = {}
-        if l1 != 0 or l2 != 0:
-            extras["l1"] = check_not_negative("fit", "l1", l1)
-            extras["l2"] = check_not_negative("fit", "l2", l2)
+        weights = None
         if sample_weight is not None:
-            extras["weights"] = check_weights("fit", sample_weight, rows, self.dtype)
-        if dropout != 0:
-            extras["dropout"] = check_fraction("fit", "dropout", dropout)
-        if clip_norm is not None:
-            extras["clip_norm"] = check_positive("fit", "clip_norm", clip_norm)
-        if schedule is not None:
-            extras["rate"] = np.array([step])
-        return self._fit(
-            data,
-            generator,
-            method,
-            callback,
-            progress,
-            validation,
-            schedule,
-            lr=step,
-            epochs=epochs,
-            batch_size=min(batch_size or rows, rows),
-            shuffle=shuffle,
-            tol=tol,
-            extras=extras or None,
+            weights = check_weights("fit", sample_weight, len(inputs), self.dtype)
+        return engine.fit(
+            self, settings, inputs, targets, generator, weights, validation
         )
 
-    def _fit(
-        self,
-        data: tuple[Array, Array],
-        generator: npt.NDArray[np.uint64],
-        method: Optimizer,
-        callback: Callback | None,
-        progress: bool | int,
-        validation: Validation | None,
-        schedule: Callable[[int], float] | None,
-        **settings: Any,
-    ) -> History:
-        """Run the native loop on checked arguments."""
-        method.prepare("fit", self.n_params, self.dtype)
-        shown = make_progress(progress, settings["epochs"], len(data[0]))
-        watch = Watch(callback, shown, self._params)
-        if validation is not None or schedule is not None:
-            extras = settings["extras"] or {}
-            watch.also(validation, schedule, extras.get("rate"), settings["epochs"])
-        try:
-            losses, epochs, steps, seconds, reason = self._native.fit(
-                self._parameters,
-                *data,
-                generator,
-                **settings,
-                optimizer=method.name,
-                options=method.options,
-                moments=method.memory,
-                on_epoch=watch.on_epoch if watch.wants_epochs else None,
-                min_interval=watch.interval,
-                on_step=watch.on_step if shown.every else None,
-                every=max(shown.every, 1),
-                on_end=None if validation is None else validation.restore,
-            )
-        finally:
-            shown.close()
-        if reason == "diverged":
-            step_size = settings["lr"] if schedule is None else float(watch.rate[0])
-            msg = (
-                f"fit: the loss or the parameters became non-finite in epoch {epochs}, "
-                f"step {steps + 1}; the last finite parameters are kept. A smaller lr may "
-                f"help (lr is {step_size})"
-            )
-            raise DivergenceError(msg)
-        work = float(self.n_params) * len(data[0]) * epochs
-        if work >= LEAST_WORK and len(self.layers) > 1:
-            check_saturation(self.layers, self.loss_name, float(losses[-1]), *data)
-        if validation is None:
-            return History(losses, epochs, steps, seconds, reason)  # type: ignore[arg-type]
-        return History(
-            losses,  # type: ignore[arg-type]
-            epochs,
-            steps,
-            seconds,
-            "patience" if watch.out_of_patience else reason,
-            validation.losses,
-            validation.best_epoch,
-        )
-
-    def _validation(
-        self, data: object, patience: int | None, min_delta: float
-    ) -> Validation | None:
-        """Return what takes the loss of checked validation data."""
-        min_delta = check_not_negative("fit", "min_delta", min_delta)
-        if patience is not None:
-            patience = check_integer("fit", "patience", patience, 1)
+    def _validation(self, data: object, settings: Settings) -> Validation:
+        """Return what judges the epochs, by checked validation data."""
         if data is None:
-            if patience is not None:
-                raise ValueError("fit: patience needs validation_data")
-            return None
+            raise ValueError("fit: patience needs validation_data")
         if not isinstance(data, tuple | list) or len(data) != 2:
             raise TypeError("fit: validation_data must be a pair (x, t)")
         try:
@@ -932,7 +446,10 @@ bias=True, dtype='float64')
             raise type(error)(f"{error} (in validation_data)") from None
         params = self._params
         return Validation(
-            lambda: self._native.loss(params, x, t), params, patience, min_delta
+            lambda: self._native.loss(params, x, t),
+            params,
+            settings.patience,
+            settings.min_delta,
         )
 
     def learn_one(self, x: ArrayLike, t: ArrayLike, *, lr: float = 0.1) -> float:
@@ -988,130 +505,18 @@ bias=True, dtype='float64')
 
     def _learn_any(self, x: object, t: object, lr: float) -> float:
         """Check all arguments of learn_one, and take its step by way of a fit."""
-        step = check_positive("learn_one", "lr", lr)
+        settings = Settings("learn_one", lr, "gd", shuffle=False)
         self._check_trainable("learn_one")
         plan, dtype = self._plan, self.dtype
         row = check_row("learn_one", "x", x, dtype, plan.sizes[0])
         check_finite("learn_one", "x", row)
         targets = check_row_targets("learn_one", t, plan.sizes[-1], plan.loss, dtype)
-        losses, _, _, _, reason = self._native.fit(
-            self._parameters,
-            row,
-            targets,
-            self._generator,
-            lr=step,
-            epochs=1,
-            batch_size=1,
-            shuffle=False,
-            tol=0.0,
-            optimizer="gd",
-            options=[],
-            moments=np.empty(0, dtype),
-            on_epoch=None,
-            min_interval=0.0,
-            on_step=None,
-            every=1,
-            function="learn_one",
-        )
+        losses, *_, reason = engine.run(self, settings, row, targets, self._generator)
         if reason == "diverged":
             msg = (
                 f"learn_one: the loss or the parameters would become non-finite; the "
                 f"parameters are kept as they were. A smaller lr may help (lr is "
-                f"{step})"
+                f"{settings.lr})"
             )
             raise DivergenceError(msg)
         return float(losses[0])
-
-    # ---- checks ----------------------------------------------------------------------
-
-    def _check_trainable(self, function: str) -> None:
-        if "step" in self._plan.activations:
-            check_has_gradient(function, "step")
-
-    def _inputs(self, function: str, x: object) -> Array:
-        return check_rows(function, "x", x, self.dtype, self._plan.sizes[0])
-
-    def _targets(
-        self, function: str, t: object, rows: int, *, finite: bool = False
-    ) -> Array:
-        plan = self._plan
-        shape = rows, plan.sizes[-1]
-        return check_targets(function, t, shape, plan.loss, self.dtype, finite=finite)
-
-    def _pair(
-        self, function: str, x: object, t: object, *, finite: bool = False
-    ) -> tuple[Array, Array]:
-        """Return inputs and targets as matrices of as many rows."""
-        inputs = self._inputs(function, x)
-        if finite:
-            check_finite(function, "x", inputs)
-        return inputs, self._targets(function, t, len(inputs), finite=finite)
-
-
-# Made anew in a copy.
-_NOT_KEPT = {
-    "_layers",
-    "_learn_now",
-    "_native",
-    "_parameters",
-    "_predict_now",
-    "_tape",
-}
-
-# Of a state: their values go into vectors of the network's own.
-_VECTORS = {"_params", "_grads", "_generator"}
-
-
-class Neuron(Network):
-    """One sigmoid neuron that starts at zero: logistic regression.
-
-    Parameters
-    ----------
-    n_in : int
-        Number of inputs.
-    bias : bool, default False
-        Whether there is a b.
-    dtype : dtype_like, default "float64"
-        float32 or float64.
-
-    Attributes
-    ----------
-    theta : ndarray, shape (n_in,) or (n_in + 1,)
-        The same as ``params``: the weights, then the bias if there is one.
-
-    Notes
-    -----
-    Everything else is `Network`'s. The loss is the binary cross-entropy.
-
-    Examples
-    --------
-    >>> import siglin
-    >>> neuron = siglin.Neuron(1)
-    >>> neuron.fit([[-1.0], [1.0]], [0, 1], lr=1.0, epochs=100).steps
-    100
-    >>> bool(neuron.theta[0] > 3)
-    True
-    """
-
-    _kind: ClassVar[str] = "Neuron"
-
-    def __init__(
-        self, n_in: int, *, bias: bool = False, dtype: npt.DTypeLike = "float64"
-    ) -> None:
-        n_in = check_size("Neuron", "n_in", n_in)
-        super().__init__([n_in, 1], bias=bias, init="zeros", dtype=dtype)
-
-    @property
-    def theta(self) -> Array:
-        """The parameters: one weight for each input, then the bias if there is one."""
-        return self._params
-
-    @theta.setter
-    def theta(self, value: ArrayLike) -> None:
-        assign_parameters("Neuron", "theta", self._parameters, value)
-
-    def __repr__(self) -> str:
-        return (
-            f"Neuron({self._plan.sizes[0]}, bias={self._plan.biases[0]}, "
-            f"dtype={self.dtype.name!r})"
-        )

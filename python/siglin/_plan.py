@@ -20,9 +20,19 @@ from siglin._data.arrays import (
 from siglin._layers import ACTIVATIONS, Dense
 from siglin.errors import DTypeError, ShapeError
 
-# Each loss, and the output activation it has by default. The two cross-entropies are
-# computed from logits and allow no other.
-OUTPUTS = {"bce": "sigmoid", "squared_error": "identity", "cross_entropy": "softmax"}
+# Each loss, and the output activation it has by default. Those other than the squared
+# error are computed from the pre-activations and allow no other.
+OUTPUTS = {
+    "bce": "sigmoid",
+    "squared_error": "identity",
+    "cross_entropy": "softmax",
+    "poisson": "exp",
+}
+
+# Activations of an output layer that go with one loss only.
+_WITH_ONE_LOSS = {"softmax": "cross_entropy", "exp": "poisson"}
+
+OUTPUT_ACTIVATIONS = (*ACTIVATIONS, "exp")
 
 
 @dataclass(frozen=True)
@@ -125,7 +135,9 @@ def plan_network(
             raise ValueError(msg)
         names = _hidden_activations(activation, len(sizes) - 2)
         output = OUTPUTS[loss] if output_activation is None else output_activation
-        names.append(check_choice("Network", "output_activation", output, ACTIVATIONS))
+        names.append(
+            check_choice("Network", "output_activation", output, OUTPUT_ACTIVATIONS)
+        )
         biases = [bias] * len(names)
     check_activations(names, loss)
     return Plan(tuple(sizes), tuple(names), tuple(biases), loss), chosen, given
@@ -187,8 +199,11 @@ def check_activations(names: Sequence[str], loss: str) -> None:
     if "softmax" in names[:-1]:
         raise ValueError('Network: "softmax" is for the output layer only')
     only = OUTPUTS[loss] if loss != "squared_error" else None
-    if only is None and names[-1] == "softmax":
-        raise ValueError('Network: "softmax" goes with the loss "cross_entropy" only')
+    if only is None and names[-1] in _WITH_ONE_LOSS:
+        with_loss = _WITH_ONE_LOSS[names[-1]]
+        raise ValueError(
+            f'Network: "{names[-1]}" goes with the loss "{with_loss}" only'
+        )
     if only is not None and names[-1] != only:
         msg = (
             f"Network: loss {loss!r} needs output_activation {only!r}, "

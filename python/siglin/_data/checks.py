@@ -236,7 +236,10 @@ def check_targets(
 
 def check_values(function: str, array: Array, loss: str) -> None:
     """Raise ValueError unless the loss can take such targets."""
-    if loss != "squared_error":
+    if loss == "poisson":
+        largest = _LARGEST[array.dtype]
+        _check_range(function, "t", array, 0.0, largest, "something that is not >= 0")
+    elif loss != "squared_error":
         _check_range(function, "t", array, 0.0, 1.0, "something outside [0, 1]")
     if loss == "cross_entropy":
         sums = array.sum(axis=1)

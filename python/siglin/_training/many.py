@@ -6,19 +6,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from siglin import _core
-from siglin._data.arrays import (
-    Array,
-    ArrayLike,
-    check_flag,
-    check_positive,
-    check_shape,
-)
+from siglin._data.arrays import Array, ArrayLike, check_flag, check_shape
 from siglin._data.checks import check_finite
 from siglin._layers import make_generator
 from siglin._network import Network
+from siglin._training.engine import Job, run_many
+from siglin._training.history import History
 from siglin._training.optimizers import Optimizer, check_optimizer
-from siglin._training.run import MAX_COUNT, History, check_loop, make_progress
+from siglin._training.progress import make_progress
+from siglin._training.settings import Settings
 from siglin._warnings import warn
 from siglin.errors import DTypeError, ShapeError
 
@@ -121,51 +117,37 @@ def fit_many(
     """
     nets = _check_networks(networks)
     count = len(nets)
-    step_sizes = [
-        check_positive("fit_many", "lr", one) for one in _one_each("lr", lr, count)
+    step_sizes = _one_each("lr", lr, count)
+    methods = _check_optimizers(optimizer, count)
+    common = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "shuffle": shuffle,
+        "tol": tol,
+    }
+    settings = [
+        Settings("fit_many", step_size, method, **common)
+        for step_size, method in zip(step_sizes, methods, strict=True)
     ]
-    epochs, batch_size, shuffle, tol = check_loop(
-        "fit_many", epochs, batch_size, shuffle, tol
-    )
     progress = check_flag("fit_many", "progress", progress)
     generators = [
         net._generator if one is None else make_generator("fit_many", one)
         for net, one in zip(nets, _one_each("seed", seed, count), strict=True)
     ]
-    methods = _check_optimizers(optimizer, count)
     if not nets:
+        Settings("fit_many", 1.0, "gd", **common)  # its errors
         return []
     inputs = _check_inputs(nets, x)
     targets = _check_targets(nets, t, len(inputs))
     subsets = _check_rows(rows, count, len(inputs))
-    for net, method in zip(nets, methods, strict=True):
-        method.prepare("fit_many", net.n_params, net.dtype)
     jobs = [
-        (
-            net._native,
-            net._parameters,
-            target,
-            subset,
-            generator,
-            step_size,
-            method.name,
-            method.options,
-            method.memory,
-        )
-        for net, target, subset, generator, step_size, method in zip(
-            nets, targets, subsets, generators, step_sizes, methods, strict=True
-        )
+        Job(*parts)
+        for parts in zip(nets, settings, targets, subsets, generators, strict=True)
     ]
-    shown = make_progress(progress, count * epochs, 0)
+    shown = make_progress(progress, count * settings[0].epochs, 0)
     try:
-        results = _core.fit_many(
-            inputs,
-            jobs,
-            epochs=epochs,
-            batch_size=min(batch_size or MAX_COUNT, MAX_COUNT),
-            shuffle=shuffle,
-            tol=tol,
-            on_progress=shown.epochs_of_all if progress else None,
+        results = run_many(
+            inputs, jobs, settings[0], shown.epochs_of_all if progress else None
         )
         shown.epochs_of_all(sum(done for _, done, *_ in results))
     finally:

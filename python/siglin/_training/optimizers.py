@@ -6,12 +6,15 @@ native; an object holds their settings, their vectors and the number of steps.
 """
 
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from siglin import _core
 from siglin._data.arrays import Array, DType, check_choice, check_positive, check_real
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Optimizer:
@@ -32,6 +35,13 @@ class Optimizer:
     def __init__(self, **options: float) -> None:
         self._options = options
         self.memory = _core.OptimizerMemory()
+
+    @classmethod
+    def unchecked(cls, **options: float) -> "Self":
+        """Return one of settings that the constructor may refuse, all of them given."""
+        optimizer = cls.__new__(cls)
+        Optimizer.__init__(optimizer, **options)
+        return optimizer
 
     @property
     def moments(self) -> Array | None:
@@ -71,7 +81,6 @@ class Optimizer:
 
     def prepare(self, function: str, n_params: int, dtype: DType) -> Array:
         """Return the vectors for a network, made if this is the first fit."""
-        self.check_dtype(dtype)
         size = self.vectors * n_params
         if self.memory.is_busy:
             raise RuntimeError(f"{function}: the optimizer is busy with another fit")

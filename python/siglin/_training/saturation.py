@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from siglin import _core
 from siglin._data.arrays import Array
@@ -60,7 +61,7 @@ def check_saturation(
     -----
     SaturationWarning
     """
-    rows = np.linspace(0, len(x) - 1, min(SAMPLE, len(x))).astype(np.intp)
+    rows = evenly_spread(len(x))
     constant = loss_of_constant(loss_name, t[rows])
     if loss < LEARNED * constant:
         return
@@ -84,6 +85,11 @@ def check_saturation(
             return
 
 
+def evenly_spread(rows: int) -> npt.NDArray[np.intp]:
+    """Return the numbers of the rows that are looked at."""
+    return np.linspace(0, rows - 1, min(SAMPLE, rows)).astype(np.intp)
+
+
 def loss_of_constant(loss: str, t: Array) -> float:
     """Return the loss of the best answer that is the same for all rows: the mean of t.
 
@@ -98,6 +104,9 @@ def loss_of_constant(loss: str, t: Array) -> float:
     if loss == "squared_error":
         return 0.5 * float(t.var(axis=0).sum())
     mean = t.mean(axis=0)
+    if loss == "poisson":
+        logs = np.log(np.where(t > 0, t / np.where(mean > 0, mean, 1), 1))
+        return float((t * logs).mean(axis=0).sum())
     entropy = -(mean * np.log(np.where(mean > 0, mean, 1))).sum()
     if loss == "bce":
         rest = 1 - mean

@@ -26,8 +26,9 @@ except ModuleNotFoundError as error:
         'siglin.estimators needs scikit-learn: pip install "siglin[sklearn]"'
     ) from error
 
-from siglin.estimators._mlp import MLPClassifier, MLPRegressor
+from siglin.estimators._classifier import MLPClassifier
 from siglin.estimators._neurons import NeuronClassifier, PerceptronClassifier
+from siglin.estimators._regressor import MLPRegressor
 
 __all__ = [
     "MLPClassifier",

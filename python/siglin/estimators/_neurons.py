@@ -20,9 +20,9 @@ from sklearn.utils.validation import (
 from siglin._data.arrays import Array, with_owned
 from siglin._functions import forward, sigmoid
 from siglin._network import Network
-from siglin._perceptron import Perceptron
+from siglin._neuron import Perceptron
 from siglin._warnings import warn
-from siglin.estimators._rows import checked
+from siglin.estimators._checked import checked
 
 
 class _Neurons(ClassifierMixin, BaseEstimator):

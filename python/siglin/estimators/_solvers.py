@@ -9,7 +9,19 @@ import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
 from siglin._data.arrays import Array, with_owned
-from siglin._training.optimizers import check_held
+from siglin._network import Network
+from siglin._training import engine
+from siglin._training.hooks import Hooks
+from siglin._training.optimizers import (
+    Adam,
+    GradientDescent,
+    Momentum,
+    Nesterov,
+    Optimizer,
+    check_held,
+)
+from siglin._training.saturation import evenly_spread
+from siglin._training.settings import Settings
 from siglin._warnings import warn
 
 # Sparse rows become dense so many numbers at a time, or a batch if that is more.
@@ -17,57 +29,51 @@ DENSE_ELEMENTS = 2**18
 
 
 @dataclass
-class Memory:
-    """What an optimiser carries from step to step.
+class Stepper:
+    """An optimiser and its step size, which go on from fit to fit.
 
     Attributes
     ----------
-    name : str
-        "gd", "momentum", "nesterov" or "adam".
-    options : list of float
-        As the native loop takes them.
+    optimizer : Optimizer
     rate_init : float
         The first step size.
     rate : ndarray, shape (1,)
         The present one.
-    moments : ndarray
-        The vectors it keeps.
-    steps : int
-        How many were made.
     """
 
-    name: str
-    options: list[float]
+    optimizer: Optimizer
     rate_init: float
     rate: Any
-    moments: Array
-    steps: int = 0
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(with_owned(state))
 
     @classmethod
-    def new(cls, settings: Any, n_params: int, dtype: Any) -> "Memory":
-        """Return that of an optimiser which has not begun, for an MLP's parameters."""
-        if settings.solver == "adam":
-            name, vectors = "adam", 2
-            check_held("beta_1", float(settings.beta_1), dtype)
-            check_held("beta_2", float(settings.beta_2), dtype)
-            least = float(np.finfo(dtype).tiny)  # scikit-learn's eps is not scaled
-            check_held("epsilon", float(settings.epsilon), dtype, least)
-            options = [settings.beta_1, settings.beta_2, settings.epsilon]
-        elif settings.momentum == 0:
-            name, vectors, options = "gd", 0, []
+    def new(cls, estimator: Any, dtype: Any) -> "Stepper":
+        """Return one that has not begun, of an MLP's parameters."""
+        # Without the bounds of siglin's constructors: scikit-learn takes a momentum of 1,
+        # and its eps is not scaled.
+        if estimator.solver == "adam":
+            beta1, beta2 = float(estimator.beta_1), float(estimator.beta_2)
+            eps = float(estimator.epsilon)
+            check_held("beta_1", beta1, dtype)
+            check_held("beta_2", beta2, dtype)
+            check_held("epsilon", eps, dtype, float(np.finfo(dtype).tiny))
+            optimizer: Optimizer = Adam.unchecked(beta1=beta1, beta2=beta2, eps=eps)
+        elif estimator.momentum == 0:
+            optimizer = GradientDescent()
         else:
-            name = "nesterov" if settings.nesterovs_momentum else "momentum"
-            vectors, options = 1, [settings.momentum]
-        rate = float(settings.learning_rate_init)
-        moments = np.zeros(vectors * n_params, dtype)
-        return cls(name, [float(v) for v in options], rate, np.array([rate]), moments)
+            kind: type[Optimizer] = (
+                Nesterov if estimator.nesterovs_momentum else Momentum
+            )
+            optimizer = kind.unchecked(momentum=float(estimator.momentum))
+        rate = float(estimator.learning_rate_init)
+        return cls(optimizer, rate, np.array([rate]))
 
-    def go_on_as(self, new: "Memory") -> "Memory":
+    def go_on_as(self, new: "Stepper") -> "Stepper":
         """Return self with new's step size, or new if that is another optimiser's."""
-        if (self.name, self.options) != (new.name, new.options):
+        ours, theirs = self.optimizer, new.optimizer
+        if (ours.name, ours.options) != (theirs.name, theirs.options):
             return new
         if self.rate_init != new.rate_init:
             self.rate_init = new.rate_init
@@ -81,8 +87,9 @@ class Memory:
         kept here.
         """
         rate = max(rate, np.finfo(np.float64).tiny)
-        if self.name in ("momentum", "nesterov"):
-            self.moments *= self.rate[0] / rate
+        velocity = self.optimizer.moments
+        if velocity is not None and self.optimizer.name in ("momentum", "nesterov"):
+            velocity *= self.rate[0] / rate
         self.rate[0] = rate
 
 
@@ -127,104 +134,102 @@ class Data:
             yield Data(self.x[rows].toarray(), self.t[rows], weights)
 
 
-def run_epochs(
-    network: Any,
-    params: Array,
-    data: Data,
-    memory: Memory,
-    *,
-    epochs: int,
-    batch_size: int,
-    order: Any,
-    extras: dict[str, float],
-    generator: Any,
-    after_epoch: Callable[[float, int], bool],
-) -> bool:
-    """Train in the native loop; return whether the parameters stayed finite.
+class Epochs(Hooks):
+    """The hooks of an MLP's training, which sees every epoch.
 
     Parameters
     ----------
-    network : _core.Network
-    params : ndarray
-        Changed in place.
-    data, memory
-        Rows to train on, and the optimiser's state.
-    epochs, batch_size : int
+    rate : ndarray, shape (1,)
+        The present step size.
     order : ndarray of int64, or None
         The order of the rows of the next epoch, which `after_epoch` writes anew.
-    extras : dict
-        l1, l2, dropout and clip_norm, as the native loop takes them.
-    generator : ndarray of uint64
-        Draws what is dropped.
     after_epoch : callable
-        Called with the loss of an epoch, and whether it was the last; returns whether to
-        stop.
+        Called with the number of the epoch, the steps so far and the epoch's loss;
+        returns whether to stop.
     """
-    settings: dict[str, Any] = {
-        "lr": memory.rate_init,
-        "batch_size": batch_size,
-        "shuffle": False,
-        "tol": 0.0,
-        "optimizer": memory.name,
-        "options": memory.options,
-        "moments": memory.moments,
-        "min_interval": 0.0,
-        "on_step": None,
-        "every": 1,
-    }
-    more = {"rate": memory.rate, "scikit_learn": True, **extras}
 
+    interval = 0.0
+
+    def __init__(
+        self, rate: Any, order: Any, after_epoch: Callable[[int, int, float], bool]
+    ) -> None:
+        self.rate = rate
+        self.order = order
+        self.after_epoch = after_epoch
+
+    def on_epoch(self, epoch: int, step: int, loss: float) -> bool:
+        """Return whether to stop after this epoch."""
+        return self.after_epoch(epoch, step, loss)
+
+
+class _Piece(Hooks):
+    """The hooks of a piece of an epoch: none."""
+
+    wants_epochs = False
+
+    def __init__(self, rate: Any) -> None:
+        self.rate = rate
+
+
+def run_epochs(
+    network: Network, settings: Settings, data: Data, hooks: Epochs, generator: Any
+) -> bool:
+    """Train on rows, dense or sparse; return whether the parameters stayed finite."""
     if not data.is_sparse:
-        before = memory.steps
-
-        def on_epoch(epoch: int, step: int, loss: float) -> bool:
-            memory.steps = before + step
-            return after_epoch(loss, epoch)
-
-        *_, reason = network.fit(
-            params,
-            data.x,
-            data.t,
-            generator,
-            epochs=epochs,
-            step_count=before,
-            on_epoch=on_epoch,
-            extras={**more, "weights": data.weights, "order": order},
-            **settings,
+        *_, reason = engine.run(
+            network, settings, data.x, data.t, generator, data.weights, hooks
         )
-        return bool(reason != "diverged")
+        return reason != "diverged"
 
     in_order = np.arange(data.rows)
-    for epoch in range(1, epochs + 1):
+    batch_size = settings.batch_size or data.rows
+    piece_hooks = _Piece(hooks.rate)
+    total_steps = 0
+    for epoch in range(1, settings.epochs + 1):
         total = 0.0
-        for piece in data.dense(in_order if order is None else order, batch_size):
-            losses, _, steps, _, reason = network.fit(
-                params,
+        order = in_order if hooks.order is None else hooks.order
+        for piece in data.dense(order, batch_size):
+            losses, _, steps, _, reason = engine.run(
+                network,
+                settings,
                 piece.x,
                 piece.t,
                 generator,
+                piece.weights,
+                piece_hooks,
                 epochs=1,
-                step_count=memory.steps,
-                on_epoch=None,
-                extras={**more, "weights": piece.weights},
-                **settings,
             )
-            memory.steps += steps
+            total_steps += steps
             if reason == "diverged":
                 return False
             total += losses[0] * piece.rows
-        if after_epoch(total / data.rows, epoch):
+        if hooks.on_epoch(epoch, total_steps, total / data.rows):
             break
     return True
 
 
-def loss_of(network: Any, params: Array, data: Data) -> float:
+def warn_if_saturated(network: Network, loss: float, epochs: int, data: Data) -> None:
+    """Warn of a hidden layer that cannot learn any more, as `Network.fit` does."""
+    if network.loss_name == "squared_error":
+        loss *= data.t.shape[1]  # scikit-learn's is the mean over the outputs
+    x, t, rows = data.x, data.t, data.rows
+    if data.is_sparse:
+        sample = evenly_spread(rows)
+        x, t = x[sample].toarray(), t[sample]
+    engine.warn_if_saturated(network, loss, rows * epochs, x, t)
+
+
+def loss_of(network: Network, data: Data) -> float:
     """Return an MLP's loss on all rows, without penalties."""
     pieces = data.dense(np.arange(data.rows), 1) if data.is_sparse else [data]
     total = weight = 0.0
     for piece in pieces:
-        loss = network.loss(
-            params, piece.x, piece.t, weights=piece.weights, scikit_learn=True
+        loss = network._native.loss(
+            network._parameters,
+            piece.x,
+            piece.t,
+            weights=piece.weights,
+            scikit_learn=True,
         )
         share = piece.weight
         total += share * loss
@@ -233,13 +238,13 @@ def loss_of(network: Any, params: Array, data: Data) -> float:
 
 
 def objective(
-    network: Any, params: Array, data: Data, alpha: float
+    network: Network, params: Array, data: Data, alpha: float
 ) -> tuple[float, Array]:
-    """Return an MLP's loss on all rows, and its gradient."""
+    """Return the loss of a network with these parameters on all rows, and its gradient."""
     grads = np.empty_like(params)
 
     def loss_of_piece(piece: Data, l2: float) -> float:
-        loss: float = network.loss_and_grads(
+        return network._native.loss_and_grads(
             params,
             grads,
             piece.x,
@@ -248,7 +253,6 @@ def objective(
             l2=l2,
             scikit_learn=True,
         )
-        return loss
 
     if not data.is_sparse:
         return loss_of_piece(data, alpha), grads
@@ -265,8 +269,7 @@ def objective(
 
 
 def minimise(
-    network: Any,
-    params: Array,
+    network: Network,
     data: Data,
     *,
     alpha: float,
@@ -275,9 +278,9 @@ def minimise(
     tol: float,
     verbose: bool,
 ) -> tuple[int, float]:
-    """Run SciPy's L-BFGS-B from the parameters on; return iterations and loss.
+    """Run SciPy's L-BFGS-B from the network's parameters on; return iterations and loss.
 
-    The parameters are changed in place. They, the network and the data are float64.
+    The parameters are changed in place. The network and the data are float64.
     """
     n_iter = 0
 
@@ -288,13 +291,13 @@ def minimise(
 
     result = scipy.optimize.minimize(
         lambda vector: objective(network, vector, data, alpha),
-        params,
+        network.params,
         method="L-BFGS-B",
         jac=True,
         callback=tell if verbose else None,
         options={"maxiter": max_iter, "maxfun": max_fun, "gtol": tol},
     )
-    params[...] = result.x
+    network.params[...] = result.x
     if not result.success:
         warn(
             f"lbfgs stopped before it converged, after {result.nit} iterations: "

@@ -9,7 +9,7 @@ from matplotlib.colors import ListedColormap
 
 from siglin._data.arrays import AnyArray, Array, ArrayLike
 from siglin._network import Network
-from siglin._perceptron import Perceptron
+from siglin._neuron import Perceptron
 from siglin.errors import ShapeError
 from siglin.plot import _drawing
 

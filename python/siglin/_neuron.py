@@ -1,9 +1,9 @@
-"""Perceptron: a neuron with a step, and Rosenblatt's rule."""
+"""Neuron and Perceptron: one neuron with a sigmoid, and one with a step."""
 
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy.typing as npt
 
@@ -21,8 +21,9 @@ from siglin._data.arrays import (
 from siglin._data.checks import check_finite, check_labels, check_rows
 from siglin._functions import forward
 from siglin._layers import assign_parameters
+from siglin._network import Network
 from siglin._plan import Plan
-from siglin._training.run import History
+from siglin._training.history import History
 from siglin.errors import DivergenceError
 from siglin.files import Record, save
 
@@ -30,6 +31,61 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _perceptron_fit: Callable[..., tuple[list[int], int, str]] = _core.perceptron_fit
+
+
+class Neuron(Network):
+    """One sigmoid neuron that starts at zero: logistic regression.
+
+    Parameters
+    ----------
+    n_in : int
+        Number of inputs.
+    bias : bool, default False
+        Whether there is a b.
+    dtype : dtype_like, default "float64"
+        float32 or float64.
+
+    Attributes
+    ----------
+    theta : ndarray, shape (n_in,) or (n_in + 1,)
+        The same as ``params``: the weights, then the bias if there is one.
+
+    Notes
+    -----
+    Everything else is `Network`'s. The loss is the binary cross-entropy.
+
+    Examples
+    --------
+    >>> import siglin
+    >>> neuron = siglin.Neuron(1)
+    >>> neuron.fit([[-1.0], [1.0]], [0, 1], lr=1.0, epochs=100).steps
+    100
+    >>> bool(neuron.theta[0] > 3)
+    True
+    """
+
+    _kind: ClassVar[str] = "Neuron"
+
+    def __init__(
+        self, n_in: int, *, bias: bool = False, dtype: npt.DTypeLike = "float64"
+    ) -> None:
+        n_in = check_size("Neuron", "n_in", n_in)
+        super().__init__([n_in, 1], bias=bias, init="zeros", dtype=dtype)
+
+    @property
+    def theta(self) -> Array:
+        """The parameters: one weight for each input, then the bias if there is one."""
+        return self._params
+
+    @theta.setter
+    def theta(self, value: ArrayLike) -> None:
+        assign_parameters("Neuron", "theta", self._parameters, value)
+
+    def __repr__(self) -> str:
+        return (
+            f"Neuron({self._plan.sizes[0]}, bias={self._plan.biases[0]}, "
+            f"dtype={self.dtype.name!r})"
+        )
 
 
 class Perceptron:
