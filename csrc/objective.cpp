@@ -4,13 +4,17 @@
 
 namespace siglin {
 
+bool clips(const Objective& objective, const NetworkPlan& plan) {
+    return objective.scikit_learn && (plan.loss.kind == Loss::bce ||
+                                      plan.loss.kind == Loss::cross_entropy);
+}
+
 template <class T>
 double objective_of(const Objective& objective, NetworkRunner<T>& runner,
                     const NetworkPlan& plan, const T* params, T* grads,
                     const Batch<T>& given, const Progress& progress) {
     Batch<T> batch = given;
-    batch.clips = objective.scikit_learn &&
-                  (plan.loss.kind == Loss::bce || plan.loss.kind == Loss::cross_entropy);
+    batch.clips = clips(objective, plan);
     double loss = runner.loss(params, grads, batch, progress);
     double share = 1;
     if (objective.scikit_learn) {

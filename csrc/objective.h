@@ -18,6 +18,9 @@ struct Objective {
     bool is_plain() const { return l1 == 0 && l2 == 0 && !scikit_learn; }
 };
 
+// Whether the loss clips probabilities, as LossArgs.
+bool clips(const Objective& objective, const NetworkPlan& plan);
+
 // The objective of a batch; with grads, its gradient (n_params).
 template <class T>
 double objective_of(const Objective& objective, NetworkRunner<T>& runner,

@@ -613,7 +613,9 @@ void fit(const NetworkPlan& plan, T* params, MatrixView<const T> x,
         loop.poll.charge(multiply_adds);
     };
     if (batch_rows == rows && options.epochs > 0) {
-        runner.prepare({x, t, given, rows});
+        Batch<T> all = {x, t, given, rows, extras.weights};
+        all.clips = clips(extras.objective, plan);
+        runner.prepare(all);
     }
     loop.work_per_row = runner.multiply_adds_per_row();
     if (plain && batch_rows == rows && plan.is_neuron_by_columns(rows) &&

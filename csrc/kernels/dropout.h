@@ -37,11 +37,10 @@ struct DropKey {
         row = mixed(static_cast<std::uint32_t>(drops.seed) + number * kUnitStep);
         unit = mixed(static_cast<std::uint32_t>(drops.seed >> 32) ^ row);
     }
-    // Rows beyond 2^32 differ in what their upper half is mixed to.
     std::uint32_t of_row(index_t r) const {
         const auto whole = static_cast<std::uint64_t>(r);
         const auto upper = static_cast<std::uint32_t>(whole >> 32);
-        return mixed(static_cast<std::uint32_t>(whole) ^ row ^ mixed(upper)) + unit;
+        return mixed(static_cast<std::uint32_t>(whole) ^ row ^ upper * kUnitStep) + unit;
     }
 };
 

@@ -1,12 +1,39 @@
 """Dropout: which outputs of the hidden layers a step drops."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from siglin.reference.checks import Array
-from siglin.reference.random import WORD, splitmix64
+
+UNIT_STEP = 0x9E3779B1  # 2^32 / golden ratio, odd
+Words: TypeAlias = np.ndarray[Any, np.dtype[np.uint32]]
+
+
+def mixed(words: Words) -> Words:
+    """Return words of which each bit depends on about all of the given one's.
+
+    Two rounds of xor-shift and multiplication (constants: C. Wellons 2018, a search).
+    """
+    words = words ^ (words >> np.uint32(16))
+    words = words * np.uint32(0x7FEB352D)
+    words = words ^ (words >> np.uint32(15))
+    words = words * np.uint32(0x846CA68B)
+    return words ^ (words >> np.uint32(16))
+
+
+def dropout_words(layer: int, rows: int, width: int, seed: int) -> Words:
+    """Return the word of each output of a hidden layer: the hash of its place.
+
+    A row's key, plus the unit's number times an odd constant, mixed.
+    """
+    halves = np.array([seed % 2**32, seed >> 32], np.uint32)
+    of_rows = mixed(halves[:1] + np.uint32((layer + 1) * UNIT_STEP % 2**32))
+    of_units = mixed(halves[1:] ^ of_rows)
+    keys = mixed(np.arange(rows, dtype=np.uint32) ^ of_rows) + of_units
+    steps = np.arange(width, dtype=np.uint32) * np.uint32(UNIT_STEP)
+    return mixed(keys[:, None] + steps)
 
 
 def dropout_masks(
@@ -14,7 +41,7 @@ def dropout_masks(
 ) -> list[Array]:
     """Return for each hidden layer 0 where an output is dropped, else 1 / (1 - p).
 
-    A word of SplitMix64 serves two units of a row, its lower half the first.
+    An output is dropped where its word of 32 bits is below p times 2^32.
 
     Parameters
     ----------
@@ -33,14 +60,7 @@ def dropout_masks(
     list of ndarray, shape (rows, width)
     """
     masks = []
-    for i, width in enumerate(widths, start=1):
-        mask = np.full((rows, width), 1 / (1 - dropout), dtype)
-        for row in range(rows):
-            start = seed ^ row * 0xD1342543DE82EF95 % WORD
-            start ^= i * 0xAF251AF3B0F025B5 % WORD
-            words = splitmix64(start, (width + 1) // 2)
-            halves = [half for w in words for half in (w % 2**32, w >> 32)]
-            drawn = np.array(halves[:width])
-            mask[row, drawn < int(dropout * 2**32)] = 0
-        masks.append(mask)
+    for layer, width in enumerate(widths):
+        dropped = dropout_words(layer, rows, width, seed) < int(dropout * 2**32)
+        masks.append(np.where(dropped, 0, 1 / (1 - dropout)).astype(dtype))
     return masks
