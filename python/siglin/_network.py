@@ -810,33 +810,26 @@ bias=True, dtype='float64')
         generator = self._generator
         if seed is not None:
             generator = make_generator("fit", seed)
-        # A fit without them is not to pay for them: its call is longer than a step.
-        extras: dict[str, Any] = {}
-        if l1 != 0 or l2 != 0:
-            extras["l1"] = check_not_negative("fit", "l1", l1)
-            extras["l2"] = check_not_negative("fit", "l2", l2)
-        if sample_weight is not None:
-            extras["weights"] = check_weights("fit", sample_weight, rows, self.dtype)
-        if dropout != 0:
-            extras["dropout"] = check_fraction("fit", "dropout", dropout)
-        if clip_norm is not None:
-            extras["clip_norm"] = check_positive("fit", "clip_norm", clip_norm)
-        if schedule is not None:
-            extras["rate"] = np.array([step])
+        # What is not asked for is not checked: a call is longer than a small step.
+        settings = _core.FitSettings(
+            step,
+            epochs,
+            min(batch_size or rows, rows),
+            shuffle,
+            tol,
+            method.name,
+            method.options,
+            0.0 if l1 == 0 else check_not_negative("fit", "l1", l1),
+            0.0 if l2 == 0 else check_not_negative("fit", "l2", l2),
+            0.0 if dropout == 0 else check_fraction("fit", "dropout", dropout),
+            0.0 if clip_norm is None else check_positive("fit", "clip_norm", clip_norm),
+            weights=None
+            if sample_weight is None
+            else check_weights("fit", sample_weight, rows, self.dtype),
+            rate=None if schedule is None else np.array([step]),
+        )
         return self._fit(
-            data,
-            generator,
-            method,
-            callback,
-            progress,
-            validation,
-            schedule,
-            lr=step,
-            epochs=epochs,
-            batch_size=min(batch_size or rows, rows),
-            shuffle=shuffle,
-            tol=tol,
-            extras=extras or None,
+            data, generator, method, callback, progress, validation, schedule, settings
         )
 
     def _fit(
@@ -848,34 +841,33 @@ bias=True, dtype='float64')
         progress: bool | int,
         validation: Validation | None,
         schedule: Callable[[int], float] | None,
-        **settings: Any,
+        settings: _core.FitSettings,
     ) -> History:
         """Run the native loop on checked arguments."""
         method.prepare("fit", self.n_params, self.dtype)
-        shown = make_progress(progress, settings["epochs"], len(data[0]))
+        shown = make_progress(progress, settings.epochs, len(data[0]))
         watch = Watch(callback, shown, self._params)
         if validation is not None or schedule is not None:
-            extras = settings["extras"] or {}
-            watch.also(validation, schedule, extras.get("rate"), settings["epochs"])
+            watch.also(validation, schedule, settings.rate, settings.epochs)
         try:
             losses, epochs, steps, seconds, reason = self._native.fit(
                 self._parameters,
                 *data,
                 generator,
-                **settings,
-                optimizer=method.name,
-                options=method.options,
-                moments=method.memory,
-                on_epoch=watch.on_epoch if watch.wants_epochs else None,
-                min_interval=watch.interval,
-                on_step=watch.on_step if shown.every else None,
-                every=max(shown.every, 1),
-                on_end=None if validation is None else validation.restore,
+                settings,
+                method.memory,
+                hooks=_core.FitHooks(
+                    watch.on_epoch if watch.wants_epochs else None,
+                    watch.interval,
+                    watch.on_step if shown.every else None,
+                    shown.every,
+                    None if validation is None else validation.restore,
+                ),
             )
         finally:
             shown.close()
         if reason == "diverged":
-            step_size = settings["lr"] if schedule is None else float(watch.rate[0])
+            step_size = settings.lr if schedule is None else float(watch.rate[0])
             msg = (
                 f"fit: the loss or the parameters became non-finite in epoch {epochs}, "
                 f"step {steps + 1}; the last finite parameters are kept. A smaller lr may "
@@ -983,18 +975,8 @@ bias=True, dtype='float64')
             row,
             targets,
             self._generator,
-            lr=step,
-            epochs=1,
-            batch_size=1,
-            shuffle=False,
-            tol=0.0,
-            optimizer="gd",
-            options=[],
-            moments=np.empty(0, dtype),
-            on_epoch=None,
-            min_interval=0.0,
-            on_step=None,
-            every=1,
+            _core.FitSettings(step, 1, 1),
+            np.empty(0, dtype),
             function="learn_one",
         )
         if reason == "diverged":

@@ -140,6 +140,7 @@ def fit_many(
     subsets = _check_rows(rows, count, len(inputs))
     for net, method in zip(nets, methods, strict=True):
         method.prepare("fit_many", net.n_params, net.dtype)
+    rows_each = min(batch_size or MAX_COUNT, MAX_COUNT)
     jobs = [
         (
             net._native,
@@ -147,9 +148,9 @@ def fit_many(
             target,
             subset,
             generator,
-            step_size,
-            method.name,
-            method.options,
+            _core.FitSettings(
+                step_size, epochs, rows_each, shuffle, tol, method.name, method.options
+            ),
             method.memory,
         )
         for net, target, subset, generator, step_size, method in zip(
@@ -159,13 +160,7 @@ def fit_many(
     shown = make_progress(progress, count * epochs, 0)
     try:
         results = _core.fit_many(
-            inputs,
-            jobs,
-            epochs=epochs,
-            batch_size=min(batch_size or MAX_COUNT, MAX_COUNT),
-            shuffle=shuffle,
-            tol=tol,
-            on_progress=shown.epochs_of_all if progress else None,
+            inputs, jobs, on_progress=shown.epochs_of_all if progress else None
         )
         shown.epochs_of_all(sum(done for _, done, *_ in results))
     finally:

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
+from siglin import _core
 from siglin._data.arrays import Array, with_owned
 from siglin._training.optimizers import check_held
 from siglin._warnings import warn
@@ -136,7 +137,7 @@ def run_epochs(
     epochs: int,
     batch_size: int,
     order: Any,
-    extras: dict[str, float],
+    extras: dict[str, Any],
     generator: Any,
     after_epoch: Callable[[float, int], bool],
 ) -> bool:
@@ -160,19 +161,17 @@ def run_epochs(
         Called with the loss of an epoch, and whether it was the last; returns whether to
         stop.
     """
-    settings: dict[str, Any] = {
-        "lr": memory.rate_init,
-        "batch_size": batch_size,
-        "shuffle": False,
-        "tol": 0.0,
-        "optimizer": memory.name,
-        "options": memory.options,
-        "moments": memory.moments,
-        "min_interval": 0.0,
-        "on_step": None,
-        "every": 1,
-    }
-    more = {"rate": memory.rate, "scikit_learn": True, **extras}
+    settings = _core.FitSettings(
+        memory.rate_init,
+        epochs,
+        batch_size,
+        shuffle=False,
+        optimizer=memory.name,
+        options=memory.options,
+        scikit_learn=True,
+        rate=memory.rate,
+        **extras,
+    )
 
     if not data.is_sparse:
         before = memory.steps
@@ -186,11 +185,10 @@ def run_epochs(
             data.x,
             data.t,
             generator,
-            epochs=epochs,
-            step_count=before,
-            on_epoch=on_epoch,
-            extras={**more, "weights": data.weights, "order": order},
-            **settings,
+            settings._replace(weights=data.weights, order=order),
+            memory.moments,
+            before,
+            _core.FitHooks(on_epoch),
         )
         return bool(reason != "diverged")
 
@@ -203,11 +201,9 @@ def run_epochs(
                 piece.x,
                 piece.t,
                 generator,
-                epochs=1,
-                step_count=memory.steps,
-                on_epoch=None,
-                extras={**more, "weights": piece.weights},
-                **settings,
+                settings._replace(epochs=1, weights=piece.weights),
+                memory.moments,
+                memory.steps,
             )
             memory.steps += steps
             if reason == "diverged":
