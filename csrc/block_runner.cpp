@@ -4,9 +4,12 @@
 #include <cmath>
 #include <cstring>
 
+#include "blocks.h"
 #include "dispatch.h"
+#include "elements.h"
 #include "float_environment.h"
 #include "layer.h"
+#include "packed_operand.h"
 
 namespace siglin {
 namespace {

@@ -7,8 +7,8 @@
 #include "batch.h"
 #include "buffer.h"
 #include "layer.h"
-#include "network_plan.h"
 #include "packed_weights.h"
+#include "plan.h"
 
 namespace siglin {
 

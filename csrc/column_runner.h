@@ -6,7 +6,7 @@
 #include "batch.h"
 #include "buffer.h"
 #include "kernel_table.h"
-#include "network_plan.h"
+#include "plan.h"
 
 namespace siglin {
 

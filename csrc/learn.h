@@ -1,7 +1,7 @@
 // One step of training on one row: what a caller asks for who has one row at a time.
 #pragma once
 
-#include "network.h"
+#include "runner.h"
 
 namespace siglin {
 

@@ -1,7 +1,7 @@
 // What a fit minimises: the loss of a batch, and penalties on the weights.
 #pragma once
 
-#include "network.h"
+#include "runner.h"
 
 namespace siglin {
 

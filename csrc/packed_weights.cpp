@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "dispatch.h"
-#include "layer.h"
+#include "packed_operand.h"
 
 namespace siglin {
 

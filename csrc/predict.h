@@ -1,7 +1,7 @@
 // The outputs of a few rows: what a caller asks for who has one row at a time.
 #pragma once
 
-#include "network.h"
+#include "runner.h"
 
 namespace siglin {
 

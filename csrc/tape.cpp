@@ -4,8 +4,9 @@
 
 #include "buffer.h"
 #include "dispatch.h"
+#include "elements.h"
 #include "float_environment.h"
-#include "network.h"
+#include "runner.h"
 
 namespace siglin {
 

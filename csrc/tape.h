@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "layer.h"
-#include "network_plan.h"
+#include "plan.h"
 
 namespace siglin {
 

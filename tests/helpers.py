@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from siglin import _core
+
 Array: TypeAlias = npt.NDArray[Any]
 
 COMPLEX_STEP = 1e-30
@@ -215,3 +217,13 @@ def complex_loss(net: Any, x: Array, t: Array, params: Array) -> Any:
             start += n_out
         a = COMPLEX[layer.activation](z)
     return COMPLEX_LOSS[net.loss_name](a, t).sum() / len(x)
+
+
+def fit_arguments(**given: Any) -> dict[str, Any]:
+    """Return the arguments of a native fit, with fields of its two records among them."""
+    rest = dict(given)
+    for name, record in (("settings", _core.FitSettings), ("hooks", _core.FitHooks)):
+        fields = {field: rest.pop(field) for field in record._fields if field in rest}
+        if fields:
+            rest[name] = record(**fields)
+    return rest

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from helpers import assert_same_bits
+from helpers import assert_same_bits, fit_arguments
 from siglin import DTypeError, ShapeError, _core
 from siglin.reference import Generator
 
@@ -25,10 +25,7 @@ FIT: Arguments = {
     "optimizer": "adam",
     "options": [0.9, 0.999, 1e-8],
     "step_count": 0,
-    "on_epoch": None,
-    "min_interval": 0.0,
-    "on_step": None,
-    "every": 0,
+    "hooks": _core.FitHooks(),
 }
 
 
@@ -72,6 +69,8 @@ class Function(NamedTuple):
 
     def call(self, arguments: Arguments) -> Any:
         rest = arguments.copy()
+        if self.name == "fit":
+            rest = fit_arguments(**rest)
         return getattr(rest.pop("network", _core), self.name)(**rest)
 
 
@@ -717,19 +716,8 @@ def test_moments_must_be_apart_from_the_parameters() -> None:
             np.ones((2, SIZES[0])),
             np.ones((2, SIZES[-1])),
             _core.seed_generator(1),
-            lr=0.1,
-            epochs=1,
-            batch_size=2,
-            shuffle=False,
-            tol=0.0,
-            optimizer="momentum",
-            options=[0.9],
-            moments=params,
-            step_count=0,
-            on_epoch=None,
-            min_interval=0.0,
-            on_step=None,
-            every=1,
+            _core.FitSettings(0.1, 1, 2, optimizer="momentum", options=[0.9]),
+            params,
         )
 
 

@@ -367,18 +367,15 @@ def test_an_interrupted_epoch_counts_its_steps(threads, rng):
             t,
             None,
             np.ones(4, np.uint64),
-            1e-4,
-            adam.name,
-            adam.options,
+            _core.FitSettings(1e-4, 9, 1, False, 0.0, adam.name, adam.options),
             adam.memory,
         )
         for net, adam in zip(nets, adams, strict=True)
     ]
     for net, adam in zip(nets, adams, strict=True):
         adam.prepare("fit_many", net.n_params, net.dtype)
-    settings = {"epochs": 9, "batch_size": 1, "shuffle": False, "tol": 0.0}
     with siglin.num_threads(threads), pytest.raises(KeyboardInterrupt):
-        _core.fit_many(x, jobs, **settings, on_progress=stop)
+        _core.fit_many(x, jobs, on_progress=stop)
     for net, first, adam in zip(nets, before, adams, strict=True):
         assert (adam.step_count > 0) == (not np.array_equal(net.params, first))
     assert any(adam.step_count for adam in adams)
@@ -493,13 +490,16 @@ def test_what_progress_raises_ends_all_fits(threads, rng):
         if epochs > 0:
             raise RuntimeError("from the hook")
 
-    jobs = [
-        (n._native, n.params, t, None, n._generator, 0.1, "adam", a.options, a.memory)
-        for n, a in zip(nets, states, strict=True)
+    settings = [
+        _core.FitSettings(0.1, 10**8, 400, False, 0.0, "adam", one.options)
+        for one in states
     ]
-    settings = {"epochs": 10**8, "batch_size": 400, "shuffle": False, "tol": 0.0}
+    jobs = [
+        (n._native, n.params, t, None, n._generator, one, a.memory)
+        for n, one, a in zip(nets, settings, states, strict=True)
+    ]
     with siglin.num_threads(threads), pytest.raises(RuntimeError, match="the hook"):
-        _core.fit_many(x, jobs, **settings, on_progress=fail)
+        _core.fit_many(x, jobs, on_progress=fail)
     assert any(one.step_count for one in states)
 
 
@@ -626,19 +626,12 @@ def test_bad_networks():
 
 def job(net, t=T, rows=None, lr=0.1, moments=None):
     moments = np.empty(0, net.dtype) if moments is None else moments
-    return [net._native, net.params, t, rows, net._generator, lr, "gd", [], moments]
+    settings = _core.FitSettings(lr, epochs=1, batch_size=4)
+    return [net._native, net.params, t, rows, net._generator, settings, moments]
 
 
 def run_jobs(jobs):
-    return _core.fit_many(
-        X,
-        [tuple(one) for one in jobs],
-        epochs=1,
-        batch_size=4,
-        shuffle=True,
-        tol=0.0,
-        on_progress=None,
-    )
+    return _core.fit_many(X, [tuple(one) for one in jobs], on_progress=None)
 
 
 def test_strict_layer_runs_what_is_right():
@@ -660,9 +653,10 @@ def test_strict_layer_runs_what_is_right():
         (3, np.zeros(4, np.int64)[::2], TypeError),
         (3, [0], TypeError),
         (4, np.zeros(4), TypeError),
-        (5, -1.0, ValueError),
-        (6, "sgd", ValueError),
-        (8, np.zeros(1), siglin.ShapeError),
+        (5, _core.FitSettings(-1.0, 1, 4), ValueError),
+        (5, _core.FitSettings(0.1, 1, 4, optimizer="sgd"), ValueError),
+        (5, (0.1, 1, 4), TypeError),
+        (6, np.zeros(1), siglin.ShapeError),
     ],
 )
 def test_strict_layer_refuses(place, value, error):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import siglin
-from helpers import COMPLEX, assert_same_bits, complex_step_gradient
+from helpers import COMPLEX, assert_same_bits, complex_step_gradient, fit_arguments
 from siglin import _core, reference
 
 SIZES = [3, 5, 2]
@@ -546,19 +546,12 @@ def native_fit(net, params, x, t, **changes):
         "epochs": 3,
         "batch_size": 5,
         "shuffle": False,
-        "tol": 0.0,
         "optimizer": "momentum",
         "options": [0.9],
         "moments": np.zeros(net.n_params),
-        "step_count": 0,
-        "on_epoch": None,
-        "min_interval": 0.0,
-        "on_step": None,
-        "every": 1,
     }
-    extras = {k: v for k, v in changes.items() if k not in settings}
-    settings |= {k: v for k, v in changes.items() if k in settings}
-    return net.fit(params, x, t, UNUSED.copy(), extras=extras, **settings)
+    given = (params, x, t, UNUSED.copy())
+    return net.fit(*given, **fit_arguments(**settings | changes))
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])

@@ -9,7 +9,7 @@ import pytest
 
 import siglin
 from helpers import assert_same_bits
-from siglin import reference
+from siglin import _core, reference
 
 # Layers that are packed (more than 16 kB of weights) and others; sizes that no tile and
 # no block of depth divides, and one that both do.
@@ -178,15 +178,8 @@ def test_a_signal_need_not_wait_for_the_end_of_an_epoch(rng):
                 x,
                 t,
                 np.ones(4, np.uint64),
-                **{**SETTINGS, "batch_size": 1, "epochs": 1},
-                tol=0.0,
-                optimizer="gd",
-                options=[],
-                moments=np.empty(0),
-                on_epoch=None,
-                min_interval=0.0,
-                on_step=None,
-                every=1,
+                _core.FitSettings(**{**SETTINGS, "batch_size": 1, "epochs": 1}),
+                np.empty(0),
             )
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

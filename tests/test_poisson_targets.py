@@ -13,26 +13,15 @@ def network(dtype, n_out=1):
     return _core.Network([1, n_out], ["exp"], [True], "poisson", np.dtype(dtype).name)
 
 
-def fit(net, params, x, t, *, epochs, batch_size, extras=None, on_epoch=None):
+def fit(net, params, x, t, *, epochs, batch_size, weights=None, on_epoch=None):
     return net.fit(
         params,
         x,
         t,
         np.array([1, 2, 3, 4], np.uint64),
-        lr=1e-9,
-        epochs=epochs,
-        batch_size=batch_size,
-        shuffle=True,
-        tol=0.0,
-        optimizer="gd",
-        options=[],
-        moments=np.empty(0, x.dtype),
-        step_count=0,
-        on_epoch=on_epoch,
-        min_interval=0.0,
-        on_step=None,
-        every=1,
-        extras=extras,
+        _core.FitSettings(1e-9, epochs, batch_size, weights=weights),
+        np.empty(0, x.dtype),
+        hooks=_core.FitHooks(on_epoch),
     )
 
 
@@ -59,7 +48,7 @@ def test_every_epoch_has_the_whole_deviance(
         t,
         epochs=epochs,
         batch_size=batch_size,
-        extras={"weights": weights} if weighted else None,
+        weights=weights if weighted else None,
     )[0]
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
@@ -76,20 +65,10 @@ def test_many_fits_on_some_rows_have_the_whole_deviance(rng):
         t,
         rows,
         np.array([1, 2, 3, 4], np.uint64),
-        1e-9,
-        "gd",
-        [],
+        _core.FitSettings(1e-9, 3, 2),
         np.empty(0),
     )
-    ((losses, *_),) = _core.fit_many(
-        x,
-        [job],
-        epochs=3,
-        batch_size=2,
-        shuffle=True,
-        tol=0.0,
-        on_progress=None,
-    )
+    ((losses, *_),) = _core.fit_many(x, [job], on_progress=None)
     np.testing.assert_allclose(losses, want, rtol=1e-7)
 
 

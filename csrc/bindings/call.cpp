@@ -63,6 +63,30 @@ bool flag(const py::handle& value) {
     return truth != 0;
 }
 
+index_t integer_of(const char* function, const char* name, const py::handle& value) {
+    const auto number = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
+    const index_t result = number ? PyLong_AsSsize_t(number.ptr()) : -1;
+    if (result == -1 && PyErr_Occurred() != nullptr) {
+        PyErr_Clear();
+        throw py::type_error(std::string(function) + "(): incompatible " + name +
+                             ", must be an integer of 64 bits, got " +
+                             std::string(py::repr(value)));
+    }
+    return result;
+}
+
+bool truth_of(const char* function, const char* name, const py::handle& value) {
+    if (value.ptr() == Py_True || value.ptr() == Py_False) {
+        return value.ptr() == Py_True;
+    }
+    if (std::string(Py_TYPE(value.ptr())->tp_name).rfind("numpy.bool", 0) != 0) {
+        throw py::type_error(std::string(function) + "(): incompatible " + name +
+                             ", must be True or False, got " +
+                             Py_TYPE(value.ptr())->tp_name);
+    }
+    return flag(value);
+}
+
 void add_functions(py::module_& m, PyMethodDef* functions) {
     if (PyModule_AddFunctions(m.ptr(), functions) != 0) {
         throw py::error_already_set();

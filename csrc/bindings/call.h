@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "../float_environment.h"
+#include "../view.h"
 #include "errors.h"
 #include "gil.h"
 
@@ -20,7 +21,7 @@ namespace py = pybind11;
 struct Signature {
     const char* name;
     int required;  // of the parameters below, the others are None if they are left out
-    const char* parameters[10];
+    const char* parameters[12];
     const char* doc;            // "name($module, x, out=None)\n--\n\n" and one line
     bool last_is_true = false;  // the last one is True if it is left out
 };
@@ -34,6 +35,11 @@ double number(const char* function, const char* name, const py::handle& value);
 
 // Whether the value is true.
 bool flag(const py::handle& value);
+
+// An integer, and True or False of Python or NumPy; each throws TypeError for anything
+// else.
+index_t integer_of(const char* function, const char* name, const py::handle& value);
+bool truth_of(const char* function, const char* name, const py::handle& value);
 
 namespace detail {
 

@@ -5,7 +5,9 @@
 #include <optional>
 
 #include "../buffer.h"
+#include "../elements.h"
 #include "../layer.h"
+#include "../packed_operand.h"
 #include "array.h"
 #include "call.h"
 #include "interrupt.h"

@@ -122,7 +122,7 @@ inline bool handlers_raised() {
 
 // f(args...), of a thread that holds the GIL. The arguments stay where it stops in f.
 template <class... Args>
-pybind11::object call(const pybind11::object& f, const Args&... args) {
+pybind11::object call(const pybind11::handle& f, const Args&... args) {
     const pybind11::tuple given = pybind11::make_tuple(args...);
     PyObject* result =
         taking_gil([&] { return PyObject_CallObject(f.ptr(), given.ptr()); });

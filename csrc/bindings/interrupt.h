@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../train.h"
+#include "../progress.h"
 #include "gil.h"
 
 namespace siglin {
@@ -76,6 +76,18 @@ void run_interruptibly(double multiply_adds, const Work& work) {
         return;
     }
     run_asking(work);
+}
+
+// The same for work that always asks.
+template <class Work>
+void interruptible(double multiply_adds, Work work) {
+    try {
+        const ReleaseGil nogil(multiply_adds);
+        InterruptPoll poll(signal_raised);
+        work([&poll](double done) { poll.charge(done); });
+    } catch (const Interrupted&) {
+        throw pybind11::error_already_set();
+    }
 }
 
 }  // namespace siglin

@@ -18,6 +18,7 @@ PYBIND11_MODULE(_core, m) {
     siglin::bind_random(m);
     siglin::bind_parameters(m);
     siglin::bind_network(m);
+    siglin::bind_perceptron(m);
 }
 
 namespace siglin {
@@ -60,6 +61,8 @@ void set_python_error() {
         e.set_error();
     } catch (const std::bad_alloc&) {
         PyErr_NoMemory();
+    } catch (const std::invalid_argument& e) {
+        PyErr_SetString(PyExc_ValueError, e.what());
     } catch (const std::exception& e) {
         PyErr_SetString(PyExc_RuntimeError, e.what());
     } catch (...) {

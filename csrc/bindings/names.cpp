@@ -29,6 +29,38 @@ constexpr const char* kLosses[] = {
 constexpr const char* kOptimizers[] = {"gd", "momentum", "nesterov", "adam"};
 constexpr const char* kReasons[] = {"epochs", "tol", "callback", "diverged"};
 
+// find, for a Python object.
+template <const auto& kNames>
+std::size_t find_object(const char* function, const char* argument,
+                        const pybind11::handle& name) {
+    constexpr std::size_t kCount = std::size(kNames);
+    // A name written in a program is one object with the name here.
+    static PyObject* const* const interned = [] {
+        static PyObject* names[kCount];
+        for (std::size_t i = 0; i < kCount; ++i) {
+            names[i] = PyUnicode_InternFromString(kNames[i]);
+        }
+        return names;
+    }();
+    for (std::size_t i = 0; i < kCount; ++i) {
+        if (name.ptr() == interned[i]) {
+            return i;
+        }
+    }
+    if (PyUnicode_Check(name.ptr()) == 0) {
+        throw pybind11::type_error(std::string(function) + "(): incompatible " +
+                                   argument + ", must be a str, got " +
+                                   Py_TYPE(name.ptr())->tp_name);
+    }
+    Py_ssize_t size = 0;
+    const char* text = PyUnicode_AsUTF8AndSize(name.ptr(), &size);
+    if (text == nullptr) {
+        throw pybind11::error_already_set();
+    }
+    return find(function, argument, std::string(text, static_cast<std::size_t>(size)),
+                kNames);
+}
+
 }  // namespace
 
 std::vector<std::string> activation_names() {
@@ -44,39 +76,17 @@ Activation activation_from(const char* function, const std::string& name) {
 }
 
 Activation activation_from(const char* function, const pybind11::handle& name) {
-    constexpr std::size_t kCount = std::size(kActivations);
-    // A name written in a program is one object with the name here.
-    static PyObject* const* const interned = [] {
-        static PyObject* names[kCount];
-        for (std::size_t i = 0; i < kCount; ++i) {
-            names[i] = PyUnicode_InternFromString(kActivations[i]);
-        }
-        return names;
-    }();
-    for (std::size_t i = 0; i < kCount; ++i) {
-        if (name.ptr() == interned[i]) {
-            return static_cast<Activation>(i);
-        }
-    }
-    if (PyUnicode_Check(name.ptr()) == 0) {
-        throw pybind11::type_error(std::string(function) +
-                                   "(): incompatible activation, must be a str, got " +
-                                   Py_TYPE(name.ptr())->tp_name);
-    }
-    Py_ssize_t size = 0;
-    const char* text = PyUnicode_AsUTF8AndSize(name.ptr(), &size);
-    if (text == nullptr) {
-        throw pybind11::error_already_set();
-    }
-    return activation_from(function, std::string(text, static_cast<std::size_t>(size)));
+    return static_cast<Activation>(
+        find_object<kActivations>(function, "activation", name));
 }
 
 Loss loss_from(const char* function, const std::string& name) {
     return static_cast<Loss>(find(function, "loss", name, kLosses));
 }
 
-Optimizer optimizer_from(const char* function, const std::string& name) {
-    return static_cast<Optimizer>(find(function, "optimizer", name, kOptimizers));
+Optimizer optimizer_from(const char* function, const pybind11::handle& name) {
+    return static_cast<Optimizer>(
+        find_object<kOptimizers>(function, "optimizer", name));
 }
 
 const char* name_of(StopReason reason) { return kReasons[static_cast<int>(reason)]; }

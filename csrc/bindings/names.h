@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "../network.h"
-#include "../train.h"
+#include "../fit.h"
+#include "../runner.h"
 
 namespace siglin {
 
@@ -19,7 +19,8 @@ Activation activation_from(const char* function, const std::string& name);
 // Also throws TypeError for anything but a str.
 Activation activation_from(const char* function, const pybind11::handle& name);
 Loss loss_from(const char* function, const std::string& name);
-Optimizer optimizer_from(const char* function, const std::string& name);
+// Also throws TypeError for anything but a str.
+Optimizer optimizer_from(const char* function, const pybind11::handle& name);
 
 const char* name_of(StopReason reason);
 

@@ -220,37 +220,41 @@ Reading::~Reading() {
     }
 }
 
+Turn::Turn(const char* function, Parameters& of, Beside beside) {
+    const ThreadId me = this_thread();
+    of.wait_in_turn(true, [&] {
+        const bool fits = beside == Beside::own_fit ? of.kept_by_others(of.owner_, me)
+                                                    : of.owner_ != 0;
+        if (fits || of.would_wait_for_itself(me)) {
+            refuse_busy(function);
+        }
+        return of.writer_ == 0;
+    });
+    of.writer_ = me;
+    of.writes_parameters_ = false;
+    of_ = &of;
+}
+
+void Turn::end() {
+    if (of_ != nullptr) {
+        of_->writer_ = 0;
+        of_ = nullptr;
+    }
+}
+
 Writing::Writing(const char* function, const py::handle& parameters, What what) {
     Parameters* const of = parameters_of(parameters);
     if (of == nullptr) {
         array_ = py::reinterpret_borrow<py::object>(parameters);
         return;
     }
-    const ThreadId me = this_thread();
-    of->wait_in_turn(true, [&] {
-        if (of->kept_by_others(of->owner_, me) || of->would_wait_for_itself(me)) {
-            refuse_busy(function);
-        }
-        return of->writer_ == 0;
-    });
-    array_ = of->vector_;
-    of_ = of;
-    of->writer_ = me;
+    turn_ = Turn(function, *of, Turn::Beside::own_fit);
     of->writes_parameters_ = what == What::parameters;
     if (of->writes_parameters_) {
-        try {
-            wait_until([&] { return !of->read_by_others(me); });
-        } catch (...) {
-            of->writer_ = 0;
-            throw;
-        }
+        const ThreadId me = this_thread();
+        wait_until([&] { return !of->read_by_others(me); });
     }
-}
-
-Writing::~Writing() {
-    if (of_ != nullptr) {
-        of_->writer_ = 0;
-    }
+    array_ = of->vector_;
 }
 
 Fitting::Fitting(const char* function, const py::handle& parameters) {
@@ -260,22 +264,11 @@ Fitting::Fitting(const char* function, const py::handle& parameters) {
         return;
     }
     const ThreadId me = this_thread();
-    of->wait_in_turn(true, [&] {
-        if (of->owner_ != 0 || of->would_wait_for_itself(me)) {
-            refuse_busy(function);
-        }
-        return of->writer_ == 0;
-    });
-    // Nobody else writes while the copy is made, in which handlers may run.
-    of->writer_ = me;
-    of->writes_parameters_ = false;
-    try {
+    {
+        // Nobody else writes while the copy is made, in which handlers may run.
+        const Turn turn(function, *of, Turn::Beside::no_fit);
         of->before_ = copy_of(of->vector_);
-    } catch (...) {
-        of->writer_ = 0;
-        throw;
     }
-    of->writer_ = 0;
     of->owner_ = me;
     of_ = of;
     try {

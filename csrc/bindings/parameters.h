@@ -61,6 +61,7 @@ class Parameters final : public Shared {
 
   private:
     friend class Reading;
+    friend class Turn;
     friend class Writing;
     friend class Fitting;
 
@@ -111,6 +112,28 @@ class Reading {
     py::object array_;
 };
 
+// A turn as the writer, of whom there is one at a time: waits for those who came
+// before. Throws RuntimeError ("busy") beside another thread's fit, or beside any.
+class Turn {
+  public:
+    enum class Beside { own_fit, no_fit };
+
+    Turn() = default;
+    Turn(const char* function, Parameters& of, Beside beside);
+    ~Turn() { end(); }
+    Turn(Turn&& other) noexcept : of_(std::exchange(other.of_, nullptr)) {}
+    Turn& operator=(Turn&& other) noexcept {
+        end();
+        of_ = std::exchange(other.of_, nullptr);
+        return *this;
+    }
+
+    void end();
+
+  private:
+    Parameters* of_ = nullptr;
+};
+
 // A short write of the parameters, or of the gradients. Waits for other short writers;
 // throws RuntimeError ("busy") beside another thread's fit. Anything that is no
 // Parameters is written at once.
@@ -119,14 +142,13 @@ class Writing {
     enum class What { parameters, gradients };
 
     Writing(const char* function, const py::handle& parameters, What what);
-    ~Writing();
     Writing(const Writing&) = delete;
     Writing& operator=(const Writing&) = delete;
 
     const py::object& array() const { return array_; }
 
   private:
-    Parameters* of_ = nullptr;
+    Turn turn_;
     py::object array_;
 };
 

@@ -7,7 +7,7 @@ Mistakes raise siglin.DTypeError or siglin.ShapeError (or ValueError, TypeError)
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,19 +23,40 @@ StepHook: TypeAlias = Callable[[int, int, float], None]  # epoch, step, loss
 RowNumbers: TypeAlias = npt.NDArray[np.int64]  # (n,), contiguous, never written to
 # Losses of the epochs, epochs, steps, seconds, why it stopped.
 FitResult: TypeAlias = tuple[npt.NDArray[np.float64], int, int, float, str]
-# What differs from fit to fit: network, params, t, rows, state, lr, optimizer, options,
-# memory.
+# network, params, t, rows, state, settings, memory.
 FitJob: TypeAlias = tuple[
     Network,
-    Parameters,
+    Parameters | Vector,
     Matrix,
     RowNumbers | None,
     GeneratorState,
-    float,
-    str,
-    Sequence[float],
-    OptimizerMemory,
+    FitSettings,
+    OptimizerMemory | Vector,
 ]
+
+class FitSettings(NamedTuple):
+    lr: float
+    epochs: int
+    batch_size: int
+    shuffle: bool = True
+    tol: float = 0.0
+    optimizer: str = "gd"
+    options: Sequence[float] = ()
+    l1: float = 0.0
+    l2: float = 0.0
+    dropout: float = 0.0
+    clip_norm: float = 0.0  # 0: none
+    scikit_learn: bool = False
+    weights: Vector | None = None
+    order: RowNumbers | None = None  # read, as the rate is, at the start of each epoch
+    rate: npt.NDArray[np.float64] | None = None  # (1,), instead of lr
+
+class FitHooks(NamedTuple):
+    on_epoch: EpochHook | None = None
+    min_interval: float = 0.0
+    on_step: StepHook | None = None
+    every: int = 0
+    on_end: Callable[[], None] | None = None
 
 def complaint() -> str: ...
 def compiled_targets() -> list[str]: ...
@@ -110,14 +131,7 @@ def perceptron_fit(
     params: Parameters | Vector, x: Matrix, t: Matrix, bias: bool, epochs: int
 ) -> tuple[list[int], int, str]: ...
 def fit_many(
-    x: Matrix,
-    jobs: Sequence[FitJob],
-    *,
-    epochs: int,
-    batch_size: int,
-    shuffle: bool,
-    tol: float,
-    on_progress: Callable[[int], None] | None,
+    x: Matrix, jobs: list[FitJob], *, on_progress: Callable[[int], None] | None
 ) -> list[FitResult]: ...
 def new_vector(n: int, dtype: str) -> Vector: ...
 
@@ -210,22 +224,9 @@ class Network:
         x: Matrix,
         t: Matrix,
         state: GeneratorState,
-        *,
-        lr: float,
-        epochs: int,
-        batch_size: int,
-        shuffle: bool,
-        tol: float,
-        optimizer: str,
-        options: Sequence[float],
+        settings: FitSettings,
         moments: OptimizerMemory | Vector,
         step_count: int = 0,
-        on_epoch: EpochHook | None,
-        min_interval: float,
-        on_step: StepHook | None,
-        every: int,
-        on_end: Callable[[], None] | None = None,
-        # weights, order, rate, l1, l2, dropout, clip_norm, scikit_learn: each if wanted
-        extras: dict[str, Any] | None = None,
+        hooks: FitHooks | None = None,
         function: str = "fit",
     ) -> FitResult: ...

@@ -81,38 +81,41 @@ def run(
     if not settings.scikit_learn:  # whose settings have other bounds
         optimizer.check_dtype(network.dtype)
     optimizer.prepare(settings.function, network.n_params, network.dtype)
-    options = vars(settings)
-    # A fit without them is not to pay for them: its call is longer than a step.
-    extras = {name: options[name] for name in _EXTRAS if options.get(name)}
-    if weights is not None:
-        extras["weights"] = weights
     if hooks is None:
         hooks = _NO_HOOKS
-    else:
-        if hooks.rate is not None:
-            extras["rate"] = hooks.rate
-        if hooks.order is not None:
-            extras["order"] = hooks.order
     rows = len(x)
     return network._native.fit(
         network._parameters,
         x,
         t,
         generator,
-        lr=settings.lr,
-        epochs=settings.epochs if epochs is None else epochs,
-        batch_size=min(settings.batch_size or rows, rows),
-        shuffle=settings.shuffle,
-        tol=settings.tol,
-        extras=extras or None,
-        optimizer=optimizer.name,
-        options=optimizer.options,
-        moments=optimizer.memory,
-        on_epoch=hooks.on_epoch if hooks.wants_epochs else None,
-        min_interval=hooks.interval,
-        on_step=hooks.on_step if hooks.every else None,
-        every=hooks.every or 1,
-        on_end=hooks.on_end,
+        _core.FitSettings(
+            settings.lr,
+            settings.epochs if epochs is None else epochs,
+            min(settings.batch_size or rows, rows),
+            settings.shuffle,
+            settings.tol,
+            optimizer.name,
+            optimizer.options,
+            settings.l1,
+            settings.l2,
+            settings.dropout,
+            settings.clip_norm or 0.0,
+            settings.scikit_learn,
+            weights,
+            hooks.order,
+            hooks.rate,
+        ),
+        optimizer.memory,
+        hooks=None
+        if hooks is _NO_HOOKS
+        else _core.FitHooks(
+            hooks.on_epoch if hooks.wants_epochs else None,
+            hooks.interval,
+            hooks.on_step if hooks.every else None,
+            hooks.every,
+            hooks.on_end,
+        ),
         function=settings.function,
     )
 
@@ -149,17 +152,19 @@ def run_many(
                 job.t,
                 job.rows,
                 job.generator,
-                job.settings.lr,
-                job.settings.optimizer.name,
-                job.settings.optimizer.options,
+                _core.FitSettings(
+                    job.settings.lr,
+                    settings.epochs,
+                    min(settings.batch_size or MAX_COUNT, MAX_COUNT),
+                    settings.shuffle,
+                    settings.tol,
+                    job.settings.optimizer.name,
+                    job.settings.optimizer.options,
+                ),
                 job.settings.optimizer.memory,
             )
             for job in jobs
         ],
-        epochs=settings.epochs,
-        batch_size=min(settings.batch_size or MAX_COUNT, MAX_COUNT),
-        shuffle=settings.shuffle,
-        tol=settings.tol,
         on_progress=on_progress,
     )
 
@@ -247,9 +252,7 @@ def warn_if_saturated(
         check_saturation(network.layers, network.loss_name, loss, x, t)
 
 
-# Options that the native loop is told of where they are not 0, and those that somebody
-# has to be there for while it runs.
-_EXTRAS = ("l1", "l2", "dropout", "clip_norm", "scikit_learn")
+# Options that somebody has to be there for while the native loop runs.
 _WATCHED = frozenset({"callback", "progress", "schedule"})
 
 _NO_HOOKS = Hooks()

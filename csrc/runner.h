@@ -2,15 +2,14 @@
 // gradients of a batch, each on the path that its shapes ask for.
 #pragma once
 
-#include <vector>
-
 #include "batch.h"
 #include "block_runner.h"
+#include "blocks.h"
 #include "buffer.h"
 #include "column_runner.h"
 #include "kernel_table.h"
 #include "layer.h"
-#include "network_plan.h"
+#include "plan.h"
 
 namespace siglin {
 
@@ -52,25 +51,21 @@ class NetworkRunner {
     Path path_of(const T* grads, const Batch<T>& batch) const;
     double loss_of_outputs(const T* params, T* grads, const Batch<T>& batch,
                            const Progress& progress, Descent<T>* descent);
+    Blocks cut(index_t rows, index_t block) const {
+        const index_t blocks = (rows + block - 1) / block;
+        return {rows, block, multiply_adds_per_row_, plan_.slots(blocks, sizeof(T))};
+    }
     double mean_targets_loss(const Batch<T>& batch, const Progress& progress) const;
     double row_loss(const T* params, T* grads, const Batch<T>& batch) const;
     double blocks_loss(const T* params, T* grads, const Batch<T>& batch, T scale,
                        const Progress& progress, Descent<T>* descent);
-    template <class Run>
-    void for_waves(index_t count, index_t rows_each, const Progress& progress,
-                   const Run& run) const;
-    template <class BlockLoss>
-    double sum_of_blocks(index_t rows, index_t block, T* grads,
-                         const Progress& progress, const BlockLoss& block_loss);
 
     const NetworkPlan& plan_;
     bool small_;
     BlockRunner<T> blocks_;
     ColumnRunner<T> columns_;
     double multiply_adds_per_row_;
-    // Of blocks that are shared among threads: gradients and losses, slot by slot.
-    Buffer<T> slot_grads_;
-    std::vector<double> slot_losses_;
+    BlockSums<T> sums_;  // of blocks that are shared among threads
 };
 
 // What a row's targets add to its loss whatever the outputs are: of poisson the sum of

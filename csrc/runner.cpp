@@ -1,10 +1,9 @@
-#include "network.h"
+#include "runner.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "dispatch.h"
-#include "parallel.h"
 
 namespace siglin {
 
@@ -29,27 +28,7 @@ NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows)
     }
     const index_t blocks = (rows + shared_block - 1) / shared_block;
     if (blocks > 1 && shares) {
-        const index_t slots = plan.slots(blocks, sizeof(T));
-        slot_grads_ = Buffer<T>(slots * plan.n_params);
-        slot_losses_.resize(static_cast<std::size_t>(slots));
-    }
-}
-
-// parallel_for over all blocks, in waves of some milliseconds with a call of progress
-// after each.
-template <class T>
-template <class Run>
-void NetworkRunner<T>::for_waves(index_t count, index_t rows_each,
-                                 const Progress& progress, const Run& run) const {
-    constexpr double kWaveWork = 5e8;  // 10 ms of one core
-    const double each = static_cast<double>(rows_each) * multiply_adds_per_row_;
-    const auto wave = static_cast<index_t>(
-        std::clamp(num_threads() * kWaveWork / each, 1.0, static_cast<double>(count)));
-    for (index_t begin = 0; begin < count; begin += wave) {
-        const index_t n = std::min(wave, count - begin);
-        const double work = each * static_cast<double>(n);
-        parallel_for(n, work, [&](index_t i) { run(begin + i); });
-        progress(work);
+        sums_ = BlockSums<T>(plan.slots(blocks, sizeof(T)), plan.n_params);
     }
 }
 
@@ -71,7 +50,8 @@ void NetworkRunner<T>::predict(const T* params, MatrixView<const T> x,
         }
         return;
     }
-    for_waves(count, block, progress, [&](index_t i) { run(i, nullptr); });
+    for_waves(count, static_cast<double>(block) * multiply_adds_per_row_, progress,
+              [&](index_t i) { run(i, nullptr); });
 }
 
 template <class T>
@@ -159,16 +139,16 @@ double NetworkRunner<T>::loss_of_outputs(const T* params, T* grads,
             total = columns_.prepared_neuron_loss(params, grads, batch.rows);
             break;
         case Path::neuron_by_rows:
-            total = sum_of_blocks(
-                batch.rows, plan_.neuron_range(), grads, progress,
+            total = sums_.sum(
+                cut(batch.rows, plan_.neuron_range()), grads, progress,
                 [&](index_t begin, index_t count, T* sums, bool accumulate) {
                     return columns_.neuron_range_loss(params, sums, batch, begin, count,
                                                       scale, accumulate);
                 });
             break;
         case Path::narrow:
-            total = sum_of_blocks(
-                batch.rows, columns_.narrow_block(), grads, progress,
+            total = sums_.sum(
+                cut(batch.rows, columns_.narrow_block()), grads, progress,
                 [&](index_t begin, index_t, T* sums, bool accumulate) {
                     return columns_.narrow_block_loss(params, sums, batch, begin, scale,
                                                       accumulate);
@@ -198,66 +178,11 @@ double NetworkRunner<T>::blocks_loss(const T* params, T* grads, const Batch<T>& 
     if (!blocks_.are_shared()) {
         return blocks_.loss(params, grads, batch, scale, progress, descent);
     }
-    return sum_of_blocks(batch.rows, blocks_.rows(), grads, progress,
-                         [&](index_t begin, index_t rows, T* sums, bool accumulate) {
-                             return blocks_.shared_loss(params, sums, batch, begin,
-                                                        rows, scale, accumulate);
-                         });
-}
-
-// The sum of block_loss(begin, rows, sums, accumulate) over all blocks, shared among
-// the threads; grads (or null) gets the sum of their gradients. Slot s sums the blocks
-// from s * blocks / slots on, in order; then the slots are added in order.
-template <class T>
-template <class BlockLoss>
-double NetworkRunner<T>::sum_of_blocks(index_t rows, index_t block, T* grads,
-                                       const Progress& progress,
-                                       const BlockLoss& block_loss) {
-    const index_t blocks = (rows + block - 1) / block;
-    if (blocks == 1) {
-        progress(static_cast<double>(rows) * multiply_adds_per_row_);
-        return block_loss(0, rows, grads, false);
-    }
-    const index_t slots = plan_.slots(blocks, sizeof(T));
-    std::fill_n(slot_losses_.begin(), slots, 0.0);
-    // Some blocks of every slot, then the next: all threads have work, and progress
-    // comes every few milliseconds.
-    constexpr double kWork = 5e8;  // 10 ms of one core
-    const double each = static_cast<double>(block) * multiply_adds_per_row_;
-    const double together = kWork * num_threads() / (each * static_cast<double>(slots));
-    const index_t longest = (blocks + slots - 1) / slots;
-    const auto some =
-        static_cast<index_t>(std::clamp(together, 1.0, static_cast<double>(longest)));
-    for (index_t done = 0; done < longest; done += some) {
-        const double work = each * static_cast<double>(slots * some);
-        parallel_for(slots, work, [&](index_t slot) {
-            T* sums =
-                grads == nullptr ? grads : slot_grads_.data() + slot * plan_.n_params;
-            const index_t first = slot * blocks / slots;
-            const index_t last = (slot + 1) * blocks / slots;
-            for (index_t i = first + done; i < std::min(last, first + done + some);
-                 ++i) {
-                const index_t begin = i * block;
-                slot_losses_[static_cast<std::size_t>(slot)] +=
-                    block_loss(begin, std::min(block, rows - begin), sums, i > first);
-            }
-        });
-        progress(work);
-    }
-    double total = 0;
-    for (index_t slot = 0; slot < slots; ++slot) {
-        total += slot_losses_[static_cast<std::size_t>(slot)];
-        if (grads == nullptr) {
-            continue;
-        }
-        const T* sums = slot_grads_.data() + slot * plan_.n_params;
-        if (slot == 0) {
-            std::copy_n(sums, plan_.n_params, grads);
-        } else {
-            kernel_table().kernels<T>().add_to(sums, grads, plan_.n_params);
-        }
-    }
-    return total;
+    return sums_.sum(cut(batch.rows, blocks_.rows()), grads, progress,
+                     [&](index_t begin, index_t rows, T* sums, bool accumulate) {
+                         return blocks_.shared_loss(params, sums, batch, begin, rows,
+                                                    scale, accumulate);
+                     });
 }
 
 template double targets_loss<float>(const NetworkPlan&, const float*);

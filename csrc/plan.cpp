@@ -1,4 +1,4 @@
-#include "network_plan.h"
+#include "plan.h"
 
 #include <algorithm>
 

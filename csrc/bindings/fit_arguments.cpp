@@ -1,0 +1,246 @@
+#include "fit_arguments.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "call.h"
+#include "names.h"
+
+namespace siglin {
+namespace {
+
+// The fields of FitSettings and of FitHooks, in their order. The first three have no
+// default.
+enum Field : int {
+    kLr,
+    kEpochs,
+    kBatchSize,
+    kShuffle,
+    kTol,
+    kOptimizer,
+    kOptions,
+    kL1,
+    kL2,
+    kDropout,
+    kClipNorm,
+    kScikitLearn,
+    kWeights,
+    kOrder,
+    kRate,
+    kFields
+};
+constexpr const char* kSettingsFields =
+    "lr epochs batch_size shuffle tol optimizer options l1 l2 dropout clip_norm "
+    "scikit_learn weights order rate";
+constexpr const char* kHooksFields = "on_epoch min_interval on_step every on_end";
+
+py::object named_tuple(const char* name, const char* fields,
+                       const py::tuple& defaults) {
+    using py::arg;
+    return py::module_::import("collections")
+        .attr("namedtuple")(name, fields, arg("defaults") = defaults,
+                            arg("module") = "siglin._core");
+}
+
+// The fields of a FitSettings, or of another tuple of as many.
+class Fields {
+  public:
+    Fields(const char* function, py::handle settings)
+        : function_(function), tuple_(settings.ptr()) {
+        if (PyTuple_Check(tuple_) == 0 || PyTuple_GET_SIZE(tuple_) != kFields) {
+            throw py::type_error(std::string(function) +
+                                 "(): incompatible settings, must be a FitSettings");
+        }
+    }
+
+    py::handle at(Field field) const { return PyTuple_GET_ITEM(tuple_, field); }
+
+    double real(Field field, const char* name) const {
+        return number(function_, name, at(field));
+    }
+
+    index_t integer(Field field, const char* name) const {
+        return integer_of(function_, name, at(field));
+    }
+
+    bool truth(Field field, const char* name) const {
+        return truth_of(function_, name, at(field));
+    }
+
+  private:
+    const char* function_;
+    PyObject* tuple_;
+};
+
+void require(bool ok, const char* function, const std::string& what) {
+    if (!ok) {
+        throw py::value_error(std::string(function) + ": " + what);
+    }
+}
+
+// The settings of an optimiser: none for gd, [momentum], or [beta1, beta2, eps].
+void take_options(FitSettings& settings, const char* function, py::handle options) {
+    const py::object list = py::reinterpret_steal<py::object>(PySequence_Fast(
+        options.ptr(), "fit(): incompatible options, must be a sequence"));
+    if (!list) {
+        throw py::error_already_set();
+    }
+    const auto size = PySequence_Fast_GET_SIZE(list.ptr());
+    const bool adam = settings.optimizer == Optimizer::adam;
+    const bool gd = settings.optimizer == Optimizer::gd;
+    require(size == (adam ? 3
+                     : gd ? 0
+                          : 1),
+            function,
+            "options must be [] for gd, [momentum], or [beta1, beta2, eps] for adam");
+    double values[3] = {};
+    for (Py_ssize_t i = 0; i < size; ++i) {
+        values[i] =
+            number(function, "options", PySequence_Fast_GET_ITEM(list.ptr(), i));
+        // scikit-learn takes a momentum of 1.
+        require(
+            i == 2 || (values[i] >= 0 && (values[i] < 1 || (values[i] == 1 && !adam))),
+            function,
+            "optimizer options must lie in [0, 1), got " + std::to_string(values[i]));
+    }
+    settings.beta1 = values[0];
+    if (adam) {
+        require(std::isfinite(values[2]) && values[2] > 0, function, "eps must be > 0");
+        settings.beta2 = values[1];
+        settings.eps = values[2];
+    }
+}
+
+// The data of an array that the loop reads at every epoch's start; null for None.
+template <class V>
+const V* plain_data(const char* function, const char* name, py::handle value,
+                    index_t size) {
+    if (value.is_none()) {
+        return nullptr;
+    }
+    using Kept = py::array_t<V, py::array::c_style>;
+    if (!py::isinstance<Kept>(value)) {
+        throw DTypeError(std::string(function) + ": " + name +
+                         " must be a contiguous array of " +
+                         std::string(py::str(py::dtype::of<V>())));
+    }
+    const auto kept = py::reinterpret_borrow<Kept>(value);
+    if (kept.ndim() != 1 || kept.shape(0) != size) {
+        throw ShapeError(std::string(function) + ": " + name + " must have shape (" +
+                         std::to_string(size) + ",)");
+    }
+    return kept.data();
+}
+
+// Throws unless these are numbers of rows of x, at least one.
+RowSubset checked_rows(const char* function, py::handle subset, const Argument& x) {
+    if (subset.is_none()) {
+        return {};
+    }
+    const std::string what = std::string(function) + ": rows ";
+    if (!py::isinstance<RowNumbers>(subset)) {
+        throw py::type_error(what + "must be a contiguous array of int64");
+    }
+    const auto numbers = py::reinterpret_borrow<RowNumbers>(subset);
+    if (numbers.ndim() != 1 || numbers.size() == 0) {
+        throw ShapeError(what + "must be a vector of at least one number");
+    }
+    const RowSubset rows = {numbers.data(), numbers.size()};
+    const index_t* const end = rows.rows + rows.count;
+    const index_t* const wrong = std::find_if(
+        rows.rows, end, [&](index_t row) { return row < 0 || row >= x.rows(); });
+    if (wrong != end) {
+        throw py::value_error(what + "must be numbers from 0 to " +
+                              std::to_string(x.rows() - 1) + ", got " +
+                              std::to_string(*wrong));
+    }
+    return rows;
+}
+
+// All but the arrays.
+FitSettings checked_settings(const char* function, const Fields& given, DType dtype) {
+    FitSettings s;
+    s.lr = given.real(kLr, "lr");
+    s.epochs = given.integer(kEpochs, "epochs");
+    s.batch_size = given.integer(kBatchSize, "batch_size");
+    s.shuffle = given.truth(kShuffle, "shuffle");
+    s.tol = given.real(kTol, "tol");
+    require(std::isfinite(s.lr) && s.lr > 0, function,
+            "lr must be a finite number > 0, got " + std::to_string(s.lr));
+    check_finite(function, "lr", s.lr, dtype);
+    require(s.epochs >= 0, function,
+            "epochs must be >= 0, got " + std::to_string(s.epochs));
+    require(s.batch_size >= 1, function,
+            "batch_size must be >= 1, got " + std::to_string(s.batch_size));
+    require(s.tol >= 0, function, "tol must be >= 0, got " + std::to_string(s.tol));
+    s.optimizer = optimizer_from(function, given.at(kOptimizer));
+    take_options(s, function, given.at(kOptions));
+    s.objective =
+        checked_objective(function, given.real(kL1, "l1"), given.real(kL2, "l2"),
+                          given.truth(kScikitLearn, "scikit_learn"));
+    s.dropout = given.real(kDropout, "dropout");
+    s.clip_norm = given.real(kClipNorm, "clip_norm");
+    require(s.dropout >= 0 && s.dropout < 1, function,
+            "dropout must be in [0, 1), got " + std::to_string(s.dropout));
+    require(s.clip_norm >= 0 && std::isfinite(s.clip_norm), function,
+            "clip_norm must be finite and >= 0, got " + std::to_string(s.clip_norm));
+    return s;
+}
+
+}  // namespace
+
+void bind_fit_records(py::module_& m) {
+    const py::object none = py::none();
+    m.attr("FitSettings") =
+        named_tuple("FitSettings", kSettingsFields,
+                    py::make_tuple(true, 0.0, "gd", py::tuple(), 0.0, 0.0, 0.0, 0.0,
+                                   false, none, none, none));
+    m.attr("FitHooks") =
+        named_tuple("FitHooks", kHooksFields, py::make_tuple(none, 0.0, none, 0, none));
+}
+
+FitArguments checked_fit(const Network& network, const char* function,
+                         const Argument& params, const Argument& x, py::handle t_,
+                         py::handle state, py::handle settings_,
+                         const py::object& moments_, std::int64_t step_count,
+                         py::handle rows_) {
+    check_writable(params);
+    const Argument t = network.checked_t(function, t_, x);
+    const RowSubset subset = checked_rows(function, rows_, x);
+    const Fields given(function, settings_);
+    FitSettings settings = checked_settings(function, given, network.dtype());
+    const index_t rows = subset.rows == nullptr ? x.rows() : subset.count;
+    settings.batch_size = std::min(settings.batch_size, rows);
+    settings.order =
+        plain_data<std::int64_t>(function, "order", given.at(kOrder), x.rows());
+    settings.rate = plain_data<double>(function, "rate", given.at(kRate), 1);
+    require(step_count >= 0, function, "step_count must be >= 0");
+    const Argument moments = network.checked(function, "moments", moments_);
+    const index_t copies = settings.optimizer == Optimizer::gd     ? 0
+                           : settings.optimizer == Optimizer::adam ? 2
+                                                                   : 1;
+    check_vector(moments, copies * network.n_params());
+    check_writable(moments);
+    std::uint64_t* generator =
+        generator_words(function, py::reinterpret_borrow<py::object>(state));
+    auto weights = network.checked_weights(function, given.at(kWeights), x);
+    for (const Argument* written : {&params, &moments}) {
+        check_no_overlap(*written, x);
+        check_no_overlap(*written, t);
+        if (weights) {
+            check_no_overlap(*written, *weights);
+        }
+    }
+    check_no_overlap(moments, params);
+    return {params, x, t, moments, weights, generator, step_count, settings, subset};
+}
+
+py::tuple as_tuple(const FitResult& result) {
+    py::array_t<double> losses(static_cast<py::ssize_t>(result.loss.size()));
+    std::copy(result.loss.begin(), result.loss.end(), losses.mutable_data());
+    return py::make_tuple(losses, result.epochs, result.steps, result.seconds,
+                          name_of(result.reason));
+}
+
+}  // namespace siglin

@@ -1,0 +1,74 @@
+// The arguments of a fit: what Python gives, checked and viewed.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "../fit.h"
+#include "network.h"
+#include "parameters.h"
+
+namespace siglin {
+
+// Contiguous; as they are.
+using RowNumbers = py::array_t<index_t, py::array::c_style>;
+
+// One fit of a network. The caller holds the arrays.
+struct FitArguments {
+    Argument params;
+    Argument x;
+    Argument t;
+    Argument moments;
+    std::optional<Argument> weights;
+    std::uint64_t* generator;
+    std::int64_t step_count;
+    FitSettings settings;
+    RowSubset subset;
+
+    template <class T>
+    FitJob<T> job(const NetworkPlan& plan) const {
+        return {&plan,
+                {view<T>(x), view<T>(t), weights ? vector_data<T>(*weights) : nullptr,
+                 subset},
+                {mutable_vector_data<T>(params), mutable_vector_data<T>(moments),
+                 step_count, generator},
+                settings};
+    }
+};
+
+// What Python calls FitSettings and FitHooks: named tuples, which cost a fit less than
+// arguments by name do.
+void bind_fit_records(py::module_& m);
+
+// Throws unless everything is as a fit needs it. settings: a FitSettings. moments: what
+// the optimiser carries, after so many steps. rows: the numbers of the rows to take, or
+// None for all.
+FitArguments checked_fit(const Network& network, const char* function,
+                         const Argument& params, const Argument& x, py::handle t,
+                         py::handle state, py::handle settings,
+                         const py::object& moments, std::int64_t step_count,
+                         py::handle rows);
+
+// Tells an optimiser's memory of the steps of a fit, however that ends.
+class StepsCounted {
+  public:
+    StepsCounted(Stepping& stepping, const FitResult& result)
+        : stepping_(stepping), result_(result) {}
+    ~StepsCounted() {
+        stepping_.add_steps(result_.steps);
+        if (result_.reason == StopReason::diverged) {
+            stepping_.forget();
+        }
+    }
+    StepsCounted(const StepsCounted&) = delete;
+    StepsCounted& operator=(const StepsCounted&) = delete;
+
+  private:
+    Stepping& stepping_;
+    const FitResult& result_;
+};
+
+// Losses, epochs, steps, seconds and why it stopped.
+py::tuple as_tuple(const FitResult& result);
+
+}  // namespace siglin

@@ -1,0 +1,109 @@
+// A fit: epochs, mini-batches, shuffling, stop rules and history.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "objective.h"
+#include "plan.h"
+#include "progress.h"
+#include "row_order.h"
+#include "view.h"
+
+namespace siglin {
+
+enum class Optimizer : int { gd, momentum, nesterov, adam };
+enum class StopReason : int { epochs, tol, callback, diverged };
+
+// What a fit was asked.
+struct FitSettings {
+    double lr = 0;
+    index_t epochs = 0;
+    index_t batch_size = 0;  // of at least the rows: one batch, never permuted
+    bool shuffle = false;
+    double tol = 0;  // stop after a step whose change has a 2-norm <= tol; 0: never
+    Optimizer optimizer = Optimizer::gd;
+    double beta1 = 0;  // momentum
+    double beta2 = 0;
+    double eps = 0;
+    Objective objective;
+    double dropout = 0;    // as Batch; each step draws its seed from the generator
+    double clip_norm = 0;  // gradients of a larger 2-norm are scaled to it; 0: none is
+    // Read at the start of each epoch, so that a hook may write the next one's into
+    // them: the order of the rows, for batches smaller than all of them, instead of a
+    // shuffle; and the step size instead of lr.
+    const index_t* order = nullptr;
+    const double* rate = nullptr;
+};
+
+// What a fit learns from.
+template <class T>
+struct FitData {
+    MatrixView<const T> x;
+    MatrixView<const T> t;
+    const T* weights = nullptr;  // of all rows of x; null: 1
+    RowSubset subset;
+
+    index_t rows() const { return subset.rows == nullptr ? x.rows : subset.count; }
+};
+
+// What a fit changes.
+template <class T>
+struct FitState {
+    T* params;
+    T* moments;                // the optimiser's memory
+    std::int64_t step_count;   // steps that it has made before
+    std::uint64_t* generator;  // four words, advanced by shuffles and dropout
+};
+
+template <class T>
+struct FitJob {
+    const NetworkPlan* plan;
+    FitData<T> data;
+    FitState<T> state;
+    FitSettings settings;
+
+    // Whether a step is descent by the plain loss of its rows. (A plain fit has kernels
+    // of its own in some layouts.)
+    bool is_plain() const {
+        return data.weights == nullptr && settings.order == nullptr &&
+               settings.rate == nullptr && settings.objective.is_plain() &&
+               settings.dropout == 0 && settings.clip_norm == 0;
+    }
+};
+
+// Hooks run on the calling thread; each may be empty.
+struct FitHooks {
+    // After an epoch, if min_interval seconds have passed since the last call, and
+    // after the last one; true stops.
+    std::function<bool(index_t epoch, index_t step, double loss)> on_epoch;
+    double min_interval = 0;
+    // After every `every` steps.
+    std::function<void(index_t epoch, index_t step, double loss)> on_step;
+    index_t every = 0;
+    // About every 20 ms, with the epochs that are done; true ends the fit by
+    // Interrupted.
+    std::function<bool(index_t epochs)> interrupted;
+};
+
+struct FitResult {
+    // Per epoch: the mean over its rows, by weight, of the losses before each update.
+    std::vector<double> loss;
+    index_t epochs = 0;
+    index_t steps = 0;
+    double seconds = 0;
+    StopReason reason = StopReason::epochs;
+};
+
+// How many steps this thread's fits have subtracted as they found their gradients.
+std::int64_t fused_steps();
+
+// Trains the parameters from where they are. result counts the steps and epochs that
+// were made, also where an exception ends the fit; the parameters are then those of a
+// whole step. Throws std::invalid_argument where settings.order or settings.rate hold
+// what no epoch can use.
+template <class T>
+void fit(const FitJob<T>& job, const FitHooks& hooks, FitResult& result);
+
+}  // namespace siglin

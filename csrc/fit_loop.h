@@ -1,0 +1,118 @@
+// The bookkeeping of a fit: steps, epochs, hooks and why it stopped.
+#pragma once
+
+#include <algorithm>
+#include <functional>
+
+#include "fit.h"
+#include "progress.h"
+
+namespace siglin {
+
+class FitLoop {
+  public:
+    FitLoop(const FitSettings& settings_, const FitHooks& hooks_, index_t rows_,
+            FitResult& result_)
+        : settings(settings_),
+          hooks(hooks_),
+          rows(rows_),
+          result(result_),
+          poll([this] {
+              if (!hooks.interrupted) {
+                  return false;
+              }
+              before_hook();  // a signal's handler may run
+              return hooks.interrupted(result.epochs);
+          }),
+          report_(hooks_.min_interval) {
+        // To grow is to copy; a megabyte, if it is used, is taken at once.
+        constexpr index_t kMost = 1 << 17;
+        result.loss.reserve(static_cast<std::size_t>(std::min(settings.epochs, kMost)));
+    }
+
+    bool running() const { return !stopped && result.epochs < settings.epochs; }
+
+    void stop(StopReason reason) {
+        result.reason = reason;
+        stopped = true;
+    }
+
+    // How many of so many steps may be made before on_step wants to see the parameters.
+    index_t steps_to_hook(index_t most) const {
+        const index_t every = hooks.every;
+        return every > 0 ? std::min(most, every - result.steps % every) : most;
+    }
+
+    // Whether on_epoch is called after every epoch.
+    bool hooks_every_epoch() const { return hooks.on_epoch && hooks.min_interval <= 0; }
+
+    // weight: of the loss in the epoch's mean, 1 for a full batch of plain rows.
+    void diverge(double loss, double weight = 1) {
+        total_ += weight * loss;
+        weight_ += weight;
+        stop(StopReason::diverged);
+    }
+
+    void end_step(double loss, double weight = 1) {
+        total_ += weight * loss;
+        weight_ += weight;
+        ++result.steps;
+        if (hooks.every > 0 && result.steps % hooks.every == 0) {
+            before_hook();
+            hooks.on_step(result.epochs + 1, result.steps, loss);
+        }
+    }
+
+    void end_epoch() {
+        result.loss.push_back(weight_ == 0 ? 0 : total_ / weight_);
+        total_ = 0;
+        weight_ = 0;
+        ++result.epochs;
+        if (hooks.on_epoch && result.reason != StopReason::diverged) {
+            const double work = static_cast<double>(rows) * work_per_row;
+            if (!running() || hooks.min_interval <= 0 || report_.due(work)) {
+                before_hook();
+                if (hooks.on_epoch(result.epochs, result.steps, result.loss.back()) &&
+                    !stopped) {
+                    stop(StopReason::callback);
+                }
+            }
+        }
+    }
+
+    // Epochs of one step each, where no hook stands between them: returns whether none
+    // does.
+    bool end_epochs(const double* losses, index_t count) {
+        if (hooks.on_epoch || hooks.every > 0) {
+            return false;
+        }
+        result.loss.insert(result.loss.end(), losses, losses + count);
+        result.epochs += count;
+        result.steps += count;
+        return true;
+    }
+
+    const FitSettings& settings;
+    const FitHooks& hooks;
+    const index_t rows;
+    FitResult& result;
+    double work_per_row = 0;
+    InterruptPoll poll;
+    bool stopped = false;
+    bool hooked = false;           // a hook has run: the parameters may be others
+    std::function<void()> settle;  // brings the parameters up to date
+
+  private:
+    void before_hook() {
+        hooked = true;
+        if (settle) {
+            settle();
+        }
+    }
+
+    Pacer report_;
+    double total_ = 0;  // of the epoch's losses so far
+    double weight_ = 0;
+};
+
+}  // namespace siglin

@@ -1,0 +1,133 @@
+#include "row_descent.h"
+
+#include <algorithm>
+
+#include "dispatch.h"
+#include "learn.h"
+
+namespace siglin {
+namespace {
+
+// A call costs some steps' time; so many steps of the largest small net take less than
+// a millisecond.
+constexpr index_t kMostSteps = 256;
+
+index_t layer_count(const NetworkPlan& plan) {
+    return static_cast<index_t>(plan.layers.size());
+}
+
+// Several epochs of few rows go into one call, unless a hook stands between them.
+index_t epochs_together(const FitLoop& loop) {
+    return loop.hooks_every_epoch() ? 1 : std::max<index_t>(kMostSteps / loop.rows, 1);
+}
+
+}  // namespace
+
+template <class T>
+bool RowDescent<T>::serves(const FitJob<T>& job) {
+    return std::min(job.settings.batch_size, job.data.rows()) == 1 && job.is_plain() &&
+           job.settings.tol == 0 && job.settings.optimizer == Optimizer::gd &&
+           descends_row_by_row(*job.plan);
+}
+
+template <class T>
+RowDescent<T>::RowDescent(const FitJob<T>& job, FitLoop& loop)
+    : data_(job.data),
+      loop_(loop),
+      generator_(job.state.generator),
+      rows_(loop.rows),
+      epochs_(epochs_together(loop)),
+      shuffles_(job.settings.shuffle && rows_ > 1),
+      steps_(std::min(kMostSteps, epochs_ * rows_)),
+      order_(shuffles_ || epochs_ > 1 ? epochs_ * rows_ : 0),
+      given_(shuffles_ || epochs_ > 1 ? order_.data() : data_.subset.rows),
+      losses_(steps_),
+      scratch_(
+          descent_scratch<T>(job.plan->layers.data(), layer_count(*job.plan), steps_)),
+      args_{job.plan->layers.data(),
+            layer_count(*job.plan),
+            job.plan->loss,
+            job.state.params,
+            static_cast<T>(job.settings.lr),
+            data_.x,
+            data_.t,
+            nullptr,
+            0,
+            losses_.data(),
+            scratch_.data()} {
+    loop.work_per_row = job.plan->multiply_adds_per_row();
+    for (index_t e = 0; !shuffles_ && epochs_ > 1 && e < epochs_; ++e) {
+        fill_order(data_.subset, order_.data() + e * rows_, rows_);
+    }
+}
+
+template <class T>
+void RowDescent<T>::run() {
+    while (loop_.running()) {
+        const index_t epochs =
+            std::min(epochs_, loop_.settings.epochs - loop_.result.epochs);
+        for (index_t e = 0; shuffles_ && e < epochs; ++e) {
+            index_t* order = order_.data() + e * rows_;
+            fill_order(data_.subset, order, rows_);
+            shuffle_rows(generator_, order, rows_, loop_.poll);
+        }
+        index_t count = 0;
+        for (index_t begin = 0; !loop_.stopped && begin < epochs * rows_;
+             begin += count) {
+            count = loop_.steps_to_hook(std::min(steps_, epochs * rows_ - begin));
+            loop_.poll.charge(static_cast<double>(count) * loop_.work_per_row);
+            descend(begin, count);
+        }
+    }
+}
+
+// Steps begin ... begin + count - 1 of the epochs that are known.
+template <class T>
+void RowDescent<T>::descend(index_t begin, index_t count) {
+    const auto& descent = kernel_table().kernels<T>().row_descent;
+    at(begin, count);
+    if (descent(args_)) {
+        if (rows_ == 1 && loop_.end_epochs(losses_.data(), count)) {
+            return;
+        }
+        for (index_t s = 0; s < count; ++s) {
+            end_step(losses_.data()[s]);
+        }
+        return;
+    }
+    // One of them diverges: one by one, up to there.
+    for (index_t s = 0; s < count; ++s) {
+        at(begin + s, 1);
+        if (!descent(args_)) {
+            loop_.diverge(losses_.data()[0]);
+            loop_.end_epoch();
+            return;
+        }
+        end_step(losses_.data()[0]);
+    }
+}
+
+template <class T>
+void RowDescent<T>::at(index_t begin, index_t count) {
+    if (given_ != nullptr) {
+        args_.order = given_ + begin;
+    } else {
+        args_.x.data = data_.x.data + begin * data_.x.stride;
+        args_.t.data = data_.t.data + begin * data_.t.stride;
+    }
+    args_.steps = count;
+}
+
+template <class T>
+void RowDescent<T>::end_step(double loss) {
+    loop_.end_step(loss);
+    if (++row_ == rows_) {
+        row_ = 0;
+        loop_.end_epoch();
+    }
+}
+
+template class RowDescent<float>;
+template class RowDescent<double>;
+
+}  // namespace siglin

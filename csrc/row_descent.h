@@ -1,0 +1,45 @@
+// Plain gradient descent row by row in a small network, many steps to a kernel call.
+#pragma once
+
+#include <cstdint>
+
+#include "buffer.h"
+#include "fit_loop.h"
+#include "kernel_table.h"
+
+namespace siglin {
+
+template <class T>
+class RowDescent {
+  public:
+    static bool serves(const FitJob<T>& job);
+
+    // For a job that it serves.
+    RowDescent(const FitJob<T>& job, FitLoop& loop);
+
+    void run();
+
+  private:
+    void descend(index_t begin, index_t count);
+    void at(index_t begin, index_t count);
+    void end_step(double loss);
+
+    const FitData<T>& data_;
+    FitLoop& loop_;
+    std::uint64_t* generator_;
+    index_t rows_;
+    index_t epochs_;  // whose order is known at once
+    bool shuffles_;
+    index_t steps_;
+    index_t row_ = 0;  // of the present epoch
+    Buffer<index_t> order_;
+    const index_t* given_;  // the order; null: one after the other
+    Buffer<double> losses_;
+    Buffer<T> scratch_;
+    DescentArgs<T> args_;
+};
+
+extern template class RowDescent<float>;
+extern template class RowDescent<double>;
+
+}  // namespace siglin
