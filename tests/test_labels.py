@@ -5,8 +5,8 @@ import pytest
 from sklearn.neural_network import MLPClassifier as Theirs
 from sklearn.preprocessing import LabelBinarizer
 
-from siglin.estimators import MLPClassifier
 from siglin._data.labels import Labels
+from siglin.estimators import MLPClassifier
 
 KNOWN = {
     "integers": [3, 1, 2, 1, 3],

@@ -368,7 +368,7 @@ def load(
     >>> siglin.load("broken.safetensors")
     Traceback (most recent call last):
         ...
-    siglin.errors.ModelFormatError: load: broken.safetensors: no safetensors file
+    siglin.ModelFormatError: load: broken.safetensors: no safetensors file
     """
     library = _library()
     allow_nonfinite = check_flag("load", "allow_nonfinite", allow_nonfinite)
