@@ -17,7 +17,7 @@ class Network {
     Network(const std::vector<index_t>& sizes,
             const std::vector<std::string>& activations,
             const std::vector<bool>& biases, const std::string& loss,
-            const std::string& dtype);
+            const std::string& dtype, double loss_number);
 
     const NetworkPlan& plan() const { return plan_; }
     DType dtype() const { return dtype_; }

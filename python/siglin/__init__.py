@@ -37,16 +37,16 @@ if siglin._core.complaint():
     warnings.warn(siglin._core.complaint(), RuntimeWarning, stacklevel=2)
     del warnings
 
+import importlib
+from typing import TYPE_CHECKING
+
+from siglin._about import build_info, self_test, target, targets
 from siglin._functions import (
     Gradients,
     backward,
     backward_update,
-    build_info,
     forward,
-    self_test,
     sigmoid,
-    target,
-    targets,
     update,
 )
 from siglin._layers import Dense
@@ -103,11 +103,31 @@ __all__ = [
     "update",
 ]
 
+# Parts that not every program needs, imported when one is first asked for.
+_LAZY = ("convert", "estimators", "plot", "reference")
 
-def __getattr__(name: str) -> object:
-    """Import a part that not every program needs when it is first asked for."""
-    if name in ("convert", "estimators", "plot", "reference"):
-        import importlib  # noqa: PLC0415
+if TYPE_CHECKING:
+    # What type checkers read, in place of __getattr__, which would let every name pass.
+    from siglin import convert as convert
+    from siglin import estimators as estimators
+    from siglin import plot as plot
+    from siglin import reference as reference
+else:
 
-        return importlib.import_module(f"siglin.{name}")
-    raise AttributeError(f"module 'siglin' has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name in _LAZY:
+            return importlib.import_module(f"siglin.{name}")
+        raise AttributeError(f"module 'siglin' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return what is public: names without an underscore, lazy ones among them."""
+    special = [name for name in globals() if name.startswith("__")]
+    return sorted({*special, *__all__, *_LAZY, "errors", "files", "threads"})
+
+
+# Pickles, messages and help say siglin.Network, wherever in the package it is written.
+for _name in __all__:
+    if _name not in _LAZY:
+        globals()[_name].__module__ = "siglin"
+del _name

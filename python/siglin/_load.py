@@ -65,7 +65,7 @@ def load(
     >>> siglin.load("broken.safetensors")
     Traceback (most recent call last):
         ...
-    siglin.errors.ModelFormatError: load: broken.safetensors: not a safetensors file
+    siglin.ModelFormatError: load: broken.safetensors: not a safetensors file
     """
     record = files.load(path, allow_nonfinite=allow_nonfinite, max_bytes=max_bytes)
     return KINDS[record.kind]._from_record(record)

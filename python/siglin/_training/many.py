@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from siglin._data.arrays import Array, ArrayLike, check_flag, check_shape
+from siglin._data.arrays import AnyArray, Array, ArrayLike, check_flag, check_shape
 from siglin._data.checks import check_finite
 from siglin._layers import make_generator
 from siglin._network import Network
@@ -24,12 +24,12 @@ def fit_many(
     x: ArrayLike,
     t: ArrayLike | Sequence[ArrayLike],
     *,
-    lr: float | Sequence[float] = 0.1,
+    lr: float | Sequence[float] | AnyArray = 0.1,
     rows: Sequence[ArrayLike | None] | None = None,
     epochs: int = 1,
     batch_size: int | None = None,
     shuffle: bool = True,
-    seed: int | Sequence[int | None] | None = None,
+    seed: int | Sequence[int | None] | AnyArray | None = None,
     optimizer: str | Sequence[str | Optimizer] = "gd",
     tol: float = 0.0,
     progress: bool = False,

@@ -36,3 +36,13 @@ __all__ = [
     "NeuronClassifier",
     "PerceptronClassifier",
 ]
+
+# Pickles and messages say siglin.estimators, wherever in it a class is written.
+for _estimator in (
+    MLPClassifier,
+    MLPRegressor,
+    NeuronClassifier,
+    PerceptronClassifier,
+):
+    _estimator.__module__ = "siglin.estimators"
+del _estimator
