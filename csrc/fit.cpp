@@ -35,9 +35,9 @@ void descend_neuron(const NetworkRunner<T>& runner, T* params, FitLoop& loop) {
         const index_t count = std::min(loop.steps_to_hook(most),
                                        loop.settings.epochs - loop.result.epochs);
         loop.poll.charge(static_cast<double>(count) * work);
-        const NeuronDescentResult done =
-            runner.descend_neuron(params, loop.rows, static_cast<T>(loop.settings.lr),
-                                  loop.settings.tol, count, losses.data());
+        const T lr = static_cast<T>(lr_of_epoch<T>(loop.settings));
+        const NeuronDescentResult done = runner.descend_neuron(
+            params, loop.rows, lr, loop.settings.tol, count, losses.data());
         for (index_t s = 0; s < done.steps; ++s) {
             loop.end_step(losses.data()[s]);
             if (done.small_step && s + 1 == done.steps) {
@@ -78,7 +78,7 @@ class BatchFit {
     BatchFit(const FitJob<T>& job, FitLoop& loop)
         : job_(job),
           loop_(loop),
-          plain_(job.is_plain()),
+          descends_(job.descends()),
           rows_(loop.rows),
           batch_rows_(std::min(job.settings.batch_size, rows_)),
           ordered_(job.settings.order != nullptr && batch_rows_ < rows_),
@@ -109,8 +109,7 @@ class BatchFit {
             runner_.prepare(all);
         }
         loop_.work_per_row = runner_.multiply_adds_per_row();
-        if (plain_ && batch_rows_ == rows_ && job_.plan->is_neuron_by_columns(rows_) &&
-            job_.settings.optimizer == Optimizer::gd) {
+        if (descends_ && batch_rows_ == rows_ && runner_.has_neuron()) {
             descend_neuron(runner_, job_.state.params, loop_);
         }
         while (loop_.running()) {
@@ -145,12 +144,9 @@ class BatchFit {
             check_order(order_.data(), rows_);
         }
         if (settings.rate != nullptr) {
-            const double lr = *settings.rate;
-            if (!(lr > 0 && lr <= static_cast<double>(std::numeric_limits<T>::max()))) {
-                throw std::invalid_argument(
-                    "fit: lr must be a finite number > 0, got " + std::to_string(lr));
-            }
+            const double lr = lr_of_epoch<T>(settings);
             stepper_.set_lr(lr);
+            descent_.lr = static_cast<T>(lr);
         }
     }
 
@@ -206,7 +202,7 @@ class BatchFit {
         // Not the first: it allocates nearly all that the later ones use, and a step
         // that runs out of memory should not have begun to change the parameters.
         const bool left =
-            plain_ && loop_.result.steps > 0 &&
+            descends_ && loop_.result.steps > 0 &&
             stepper_.can_be_left(static_cast<double>(batch_rows_) * loop_.work_per_row);
         return runner_.loss(params, grads_.data(), batch, progress_,
                             left ? &descent_ : nullptr);
@@ -249,7 +245,7 @@ class BatchFit {
 
     const FitJob<T>& job_;
     FitLoop& loop_;
-    const bool plain_;
+    const bool descends_;
     const index_t rows_;
     const index_t batch_rows_;
     const bool ordered_;

@@ -64,11 +64,10 @@ struct FitJob {
     FitState<T> state;
     FitSettings settings;
 
-    // Whether a step is descent by the plain loss of its rows. (A plain fit has kernels
-    // of its own in some layouts.)
-    bool is_plain() const {
-        return data.weights == nullptr && settings.order == nullptr &&
-               settings.rate == nullptr && settings.objective.is_plain() &&
+    // Whether a step of gradient descent is made of the loss of its rows alone, so that
+    // who finds a gradient may subtract it at once.
+    bool descends() const {
+        return settings.optimizer == Optimizer::gd && settings.objective.is_plain() &&
                settings.dropout == 0 && settings.clip_norm == 0;
     }
 };

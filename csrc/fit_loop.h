@@ -3,11 +3,29 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
+#include <stdexcept>
+#include <string>
 
 #include "fit.h"
 #include "progress.h"
 
 namespace siglin {
+
+// The step size of the epoch that begins. Throws std::invalid_argument for one that no
+// epoch can use.
+template <class T>
+double lr_of_epoch(const FitSettings& settings) {
+    if (settings.rate == nullptr) {
+        return settings.lr;
+    }
+    const double lr = *settings.rate;
+    if (!(lr > 0 && lr <= static_cast<double>(std::numeric_limits<T>::max()))) {
+        throw std::invalid_argument("fit: lr must be a finite number > 0, got " +
+                                    std::to_string(lr));
+    }
+    return lr;
+}
 
 class FitLoop {
   public:

@@ -16,6 +16,20 @@ index_t layer_count(const NetworkPlan& plan) {
     return static_cast<index_t>(plan.layers.size());
 }
 
+// Whether no row has the weight 0, whose batch would make no step. Any other weight
+// changes nothing of a mean over one row.
+template <class T>
+bool all_count(const FitData<T>& data) {
+    const index_t rows = data.weights == nullptr ? 0 : data.rows();
+    for (index_t i = 0; i < rows; ++i) {
+        const index_t row = data.subset.rows == nullptr ? i : data.subset.rows[i];
+        if (!(data.weights[row] > 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 // Several epochs of few rows go into one call, unless a hook stands between them.
 index_t epochs_together(const FitLoop& loop) {
     return loop.hooks_every_epoch() ? 1 : std::max<index_t>(kMostSteps / loop.rows, 1);
@@ -25,9 +39,10 @@ index_t epochs_together(const FitLoop& loop) {
 
 template <class T>
 bool RowDescent<T>::serves(const FitJob<T>& job) {
-    return std::min(job.settings.batch_size, job.data.rows()) == 1 && job.is_plain() &&
-           job.settings.tol == 0 && job.settings.optimizer == Optimizer::gd &&
-           descends_row_by_row(*job.plan);
+    const FitSettings& settings = job.settings;
+    return std::min(settings.batch_size, job.data.rows()) == 1 && job.descends() &&
+           settings.tol == 0 && settings.order == nullptr &&
+           descends_row_by_row(*job.plan) && all_count(job.data);
 }
 
 template <class T>
@@ -66,6 +81,7 @@ void RowDescent<T>::run() {
     while (loop_.running()) {
         const index_t epochs =
             std::min(epochs_, loop_.settings.epochs - loop_.result.epochs);
+        args_.lr = static_cast<T>(lr_of_epoch<T>(loop_.settings));
         for (index_t e = 0; shuffles_ && e < epochs; ++e) {
             index_t* order = order_.data() + e * rows_;
             fill_order(data_.subset, order, rows_);
@@ -91,7 +107,7 @@ void RowDescent<T>::descend(index_t begin, index_t count) {
             return;
         }
         for (index_t s = 0; s < count; ++s) {
-            end_step(losses_.data()[s]);
+            end_step(begin + s, losses_.data()[s]);
         }
         return;
     }
@@ -99,11 +115,11 @@ void RowDescent<T>::descend(index_t begin, index_t count) {
     for (index_t s = 0; s < count; ++s) {
         at(begin + s, 1);
         if (!descent(args_)) {
-            loop_.diverge(losses_.data()[0]);
+            loop_.diverge(losses_.data()[0], weight_of(begin + s));
             loop_.end_epoch();
             return;
         }
-        end_step(losses_.data()[0]);
+        end_step(begin + s, losses_.data()[0]);
     }
 }
 
@@ -118,9 +134,18 @@ void RowDescent<T>::at(index_t begin, index_t count) {
     args_.steps = count;
 }
 
+// How much the loss of a step counts in its epoch's mean.
 template <class T>
-void RowDescent<T>::end_step(double loss) {
-    loop_.end_step(loss);
+double RowDescent<T>::weight_of(index_t step) const {
+    if (data_.weights == nullptr || rows_ == 1) {
+        return 1;
+    }
+    return static_cast<double>(data_.weights[given_ == nullptr ? step : given_[step]]);
+}
+
+template <class T>
+void RowDescent<T>::end_step(index_t step, double loss) {
+    loop_.end_step(loss, weight_of(step));
     if (++row_ == rows_) {
         row_ = 0;
         loop_.end_epoch();

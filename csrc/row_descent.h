@@ -22,7 +22,8 @@ class RowDescent {
   private:
     void descend(index_t begin, index_t count);
     void at(index_t begin, index_t count);
-    void end_step(double loss);
+    double weight_of(index_t step) const;
+    void end_step(index_t step, double loss);
 
     const FitData<T>& data_;
     FitLoop& loop_;

@@ -141,7 +141,7 @@ void bind_network(py::module_& m) {
                       const std::vector<bool>&, const std::string&,
                       const std::string&, double>(),
              arg("sizes"), arg("activations"), arg("biases"), arg("loss"), arg("dtype"),
-             environment)
+             arg("loss_number") = 0.0, environment)
         .def_property_readonly("n_params", &Network::n_params);
     bind_predict(network);
     bind_learn(network);

@@ -51,6 +51,7 @@ from siglin._functions import (
 )
 from siglin._layers import Dense
 from siglin._load import load
+from siglin._losses import Huber, Quantile, losses
 from siglin._network import Network
 from siglin._neuron import Neuron, Perceptron
 from siglin._training.history import History
@@ -76,12 +77,14 @@ __all__ = [
     "GradientDescent",
     "Gradients",
     "History",
+    "Huber",
     "ModelFormatError",
     "Momentum",
     "Nesterov",
     "Network",
     "Neuron",
     "Perceptron",
+    "Quantile",
     "SaturationWarning",
     "ShapeError",
     "SiglinError",
@@ -93,6 +96,7 @@ __all__ = [
     "forward",
     "get_num_threads",
     "load",
+    "losses",
     "num_threads",
     "reference",
     "self_test",

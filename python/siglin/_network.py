@@ -27,6 +27,7 @@ from siglin._data.checks import (
     check_weights,
 )
 from siglin._layers import INITS, Dense, init_weights, make_generator
+from siglin._losses import Loss
 from siglin._passes import Passes
 from siglin._plan import plan_network
 from siglin._training import engine
@@ -54,12 +55,15 @@ class Network(Passes):
         Of all hidden layers, or one for each: "sigmoid", "tanh", "relu", "leaky_relu",
         "identity" or "step" (which predicts, but cannot be trained).
     output_activation : str, optional
-        None is "sigmoid" for "bce", "identity" for "squared_error" and "softmax" for
-        "cross_entropy". Only "squared_error" takes another.
-    loss : str, default "bce"
+        None is "sigmoid" for "bce", "softmax" for "cross_entropy", "exp" for "poisson"
+        and "identity" for the others, which alone take another.
+    loss : str or loss object, default "bce"
         "bce": binary cross-entropy of every output, targets in [0, 1].
         "squared_error": half the squared distance.
         "cross_entropy": of a softmax; targets one-hot, or class numbers.
+        "poisson": half the Poisson deviance of exp of the last layer, targets >= 0.
+        "huber": the squared error near the target, the distance far from it; `Huber`.
+        "quantile": the pinball loss of the median; `Quantile` for others.
         A loss is the mean over the rows of the sum over the outputs.
     bias : bool, default True
         Whether the layers have a b; biases start at 0.
@@ -133,7 +137,7 @@ class Network(Passes):
         *,
         activation: str | Sequence[str] = "sigmoid",
         output_activation: str | None = None,
-        loss: str = "bce",
+        loss: Loss = "bce",
         bias: bool = True,
         init: str = "glorot",
         dtype: npt.DTypeLike = "float64",

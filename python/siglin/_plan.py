@@ -18,16 +18,8 @@ from siglin._data.arrays import (
     check_size,
 )
 from siglin._layers import ACTIVATIONS, Dense
+from siglin._losses import OF_OUTPUTS, OUTPUTS, loss_and_number
 from siglin.errors import DTypeError, ShapeError
-
-# Each loss, and the output activation it has by default. Those other than the squared
-# error are computed from the pre-activations and allow no other.
-OUTPUTS = {
-    "bce": "sigmoid",
-    "squared_error": "identity",
-    "cross_entropy": "softmax",
-    "poisson": "exp",
-}
 
 # Activations of an output layer that go with one loss only.
 _WITH_ONE_LOSS = {"softmax": "cross_entropy", "exp": "poisson"}
@@ -47,12 +39,15 @@ class Plan:
     biases : tuple of bool
         One for each layer.
     loss : str
+    loss_number : float
+        Its delta or quantile; 0 of losses without a number.
     """
 
     sizes: tuple[int, ...]
     activations: tuple[str, ...]
     biases: tuple[bool, ...]
     loss: str
+    loss_number: float = 0.0
 
     def n_params(self, dtype: DType) -> int:
         """Return the number of parameters; ValueError if no array holds as many."""
@@ -103,7 +98,7 @@ def plan_network(
         )
         raise TypeError(msg)
     entries = list(layers)
-    loss = check_choice("Network", "loss", loss, tuple(OUTPUTS))
+    loss, number = loss_and_number("Network", loss)
     bias = check_flag("Network", "bias", bias)
     chosen = check_dtype("Network", dtype)
     given = [entry for entry in entries if isinstance(entry, Dense)]
@@ -140,7 +135,8 @@ def plan_network(
         )
         biases = [bias] * len(names)
     check_activations(names, loss)
-    return Plan(tuple(sizes), tuple(names), tuple(biases), loss), chosen, given
+    plan = Plan(tuple(sizes), tuple(names), tuple(biases), loss, number)
+    return plan, chosen, given
 
 
 def _check_layers(entries: Sequence[Any]) -> None:
@@ -198,7 +194,7 @@ def check_activations(names: Sequence[str], loss: str) -> None:
     """Check that the activations go together with each other and with the loss."""
     if "softmax" in names[:-1]:
         raise ValueError('Network: "softmax" is for the output layer only')
-    only = OUTPUTS[loss] if loss != "squared_error" else None
+    only = None if loss in OF_OUTPUTS else OUTPUTS[loss]
     if only is None and names[-1] in _WITH_ONE_LOSS:
         with_loss = _WITH_ONE_LOSS[names[-1]]
         raise ValueError(

@@ -18,6 +18,7 @@ from siglin._data.arrays import (
     plain,
 )
 from siglin._layers import Dense, assign, assign_parameters
+from siglin._losses import loss_of
 from siglin._plan import Plan
 
 if TYPE_CHECKING:
@@ -67,7 +68,12 @@ class Stack:
     def _native_of(self) -> "_core.Network":
         plan = self._plan
         return _core.Network(
-            plan.sizes, plan.activations, plan.biases, plan.loss, self.dtype.name
+            plan.sizes,
+            plan.activations,
+            plan.biases,
+            plan.loss,
+            self.dtype.name,
+            plan.loss_number,
         )
 
     @property
@@ -114,7 +120,8 @@ class Stack:
         return (
             f"{type(self).__name__}({list(plan.sizes)}, "
             f"activation={list(plan.activations[:-1])}, "
-            f"output_activation={plan.activations[-1]!r}, loss={plan.loss!r}, "
+            f"output_activation={plan.activations[-1]!r}, "
+            f"loss={loss_of(plan.loss, plan.loss_number)!r}, "
             f"bias={plan.biases[0] if same else list(plan.biases)}, "
             f"dtype={self.dtype.name!r})"
         )

@@ -239,7 +239,7 @@ def check_values(function: str, array: Array, loss: str) -> None:
     if loss == "poisson":
         largest = _LARGEST[array.dtype]
         _check_range(function, "t", array, 0.0, largest, "something that is not >= 0")
-    elif loss != "squared_error":
+    elif loss in {"bce", "cross_entropy"}:
         _check_range(function, "t", array, 0.0, 1.0, "something outside [0, 1]")
     if loss == "cross_entropy":
         sums = array.sum(axis=1)

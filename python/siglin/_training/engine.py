@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from siglin import _core
 from siglin._data.arrays import Array, DType
+from siglin._losses import loss_of
+from siglin._plan import Plan
 from siglin._training.history import History
 from siglin._training.hooks import Hooks, Watch
 from siglin._training.saturation import LEAST_WORK, check_saturation
@@ -29,13 +31,12 @@ class Trained(Protocol):
     """What the engine sees of a network."""
 
     _native: _core.Network
+    _plan: Plan
     _parameters: _core.Parameters
     _params: Array
 
     @property
     def layers(self) -> Sequence[Any]: ...
-    @property
-    def loss_name(self) -> str: ...
     @property
     def n_params(self) -> int: ...
     @property
@@ -249,7 +250,8 @@ def warn_if_saturated(
         The rows and targets, or some of them.
     """
     if network.n_params * float(rows_seen) >= LEAST_WORK and len(network.layers) > 1:
-        check_saturation(network.layers, network.loss_name, loss, x, t)
+        which = loss_of(network._plan.loss, network._plan.loss_number)
+        check_saturation(network.layers, which, loss, x, t)
 
 
 # Options that somebody has to be there for while the native loop runs.

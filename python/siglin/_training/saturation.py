@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from siglin import _core
 from siglin._data.arrays import Array
+from siglin._losses import Huber, Loss, Quantile
 from siglin._warnings import warn
 from siglin.errors import SaturationWarning
 
@@ -37,7 +38,7 @@ LEARNED = 0.5
 
 
 def check_saturation(
-    layers: Sequence["Dense"], loss_name: str, loss: float, x: Array, t: Array
+    layers: Sequence["Dense"], which: Loss, loss: float, x: Array, t: Array
 ) -> None:
     """Warn of the first hidden layer that cannot learn any more.
 
@@ -49,8 +50,8 @@ def check_saturation(
     ----------
     layers : sequence of Dense
         The network's, trained.
-    loss_name : str
-        Of the network's loss.
+    which : str or loss object
+        The network's loss.
     loss : float
         Of the last epoch.
     x : ndarray, shape (rows, n_in)
@@ -62,7 +63,7 @@ def check_saturation(
     SaturationWarning
     """
     rows = evenly_spread(len(x))
-    constant = loss_of_constant(loss_name, t[rows])
+    constant = loss_of_constant(which, t[rows])
     if loss < LEARNED * constant:
         return
     a = np.ascontiguousarray(x[rows])
@@ -90,17 +91,28 @@ def evenly_spread(rows: int) -> npt.NDArray[np.intp]:
     return np.linspace(0, rows - 1, min(SAMPLE, rows)).astype(np.intp)
 
 
-def loss_of_constant(loss: str, t: Array) -> float:
-    """Return the loss of the best answer that is the same for all rows: the mean of t.
+def loss_of_constant(loss: Loss, t: Array) -> float:
+    """Return the loss of the best answer that is the same for all rows.
+
+    That is the mean of t, or its quantile; of `Huber` the better one of mean and median.
 
     Parameters
     ----------
-    loss : str
+    loss : str or loss object
         A network's loss.
     t : ndarray, shape (rows, n_out)
         The targets.
     """
     t = t.astype(np.float64)
+    if isinstance(loss, Quantile):
+        beyond = t - np.quantile(t, loss.q, axis=0)
+        return float(np.maximum(loss.q * beyond, (loss.q - 1) * beyond).mean(0).sum())
+    if isinstance(loss, Huber):
+        by_answer = []
+        for answer in (t.mean(axis=0), np.median(t, axis=0)):
+            within = np.clip(t - answer, -loss.delta, loss.delta)
+            by_answer.append((within * (t - answer - within / 2)).mean(0))
+        return float(np.minimum(*by_answer).sum())
     if loss == "squared_error":
         return 0.5 * float(t.var(axis=0).sum())
     mean = t.mean(axis=0)

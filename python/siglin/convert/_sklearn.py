@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from siglin._data.arrays import ArrayLike, check_choice
+from siglin._losses import OUTPUTS
 from siglin._network import Network
-from siglin._plan import OUTPUTS
 from siglin.convert._values import bias_or_zeros, check_network, dense
 from siglin.errors import ShapeError
 

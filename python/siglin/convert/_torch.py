@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from siglin._data.arrays import Array, check_choice, check_flag
+from siglin._losses import OUTPUTS
 from siglin._network import Network
-from siglin._plan import OUTPUTS
 from siglin.convert._values import bias_or_zeros, check_network, dense
 from siglin.errors import DTypeError, ShapeError
 
@@ -82,7 +82,7 @@ def from_torch(
     parts = _linears("from_torch", module)
     output = parts[-1].activation
     if loss is None:
-        loss = {name: known for known, name in OUTPUTS.items()}.get(
+        loss = {name: known for known, name in reversed(OUTPUTS.items())}.get(
             output, "squared_error"
         )
     loss = check_choice("from_torch", "loss", loss, tuple(OUTPUTS))

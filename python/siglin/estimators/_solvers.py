@@ -8,7 +8,6 @@ import numpy as np
 import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
-from siglin import _core
 from siglin._data.arrays import Array, with_owned
 from siglin._network import Network
 from siglin._training import engine

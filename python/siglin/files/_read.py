@@ -26,6 +26,7 @@ from siglin.files._record import (
     KEYS,
     MAX_HEADER,
     NETWORK_KEYS,
+    WITH_NUMBER,
     Flaw,
     Record,
     checksum,
@@ -207,6 +208,8 @@ def _read_header(header: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
             f"siglin reads; a newer siglin is needed"
         )
     wanted = KEYS if about.get("kind") == "Perceptron" else NETWORK_KEYS
+    if about.get("loss") in WITH_NUMBER:
+        wanted = wanted | {"loss_number"}
     for key in sorted(wanted ^ about.keys()):
         what = "lacks" if key in wanted else "has an unknown"
         raise Flaw(f"its architecture {what} {short(key)}")

@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from siglin._data.arrays import Array, check_choice, check_flag, check_size
-from siglin._layers import ACTIVATIONS
-from siglin._plan import OUTPUTS, Plan, check_activations
+from siglin._losses import OUTPUTS, loss_and_number, loss_of
+from siglin._plan import OUTPUT_ACTIVATIONS, Plan, check_activations
 
 FORMAT = 1
 KEY = "siglin"
 KEYS = {"format", "kind", "sizes", "activations", "biases", "dtype", "sha256"}
 NETWORK_KEYS = KEYS | {"loss", "generator"}
+WITH_NUMBER = ("huber", "quantile")  # losses that have a loss_number
 
 # A header of so many layers has about 200 kB; the library itself would take 100 MB.
 MAX_HEADER = 2**20
@@ -62,6 +63,8 @@ def describe(record: Record) -> dict[str, Any]:
     about |= {"activations": plan.activations, "biases": plan.biases}
     if record.generator is not None:
         about["loss"] = plan.loss
+        if plan.loss_number:
+            about["loss_number"] = plan.loss_number
         about["generator"] = "".join(f"{word:016x}" for word in record.generator)
     return about | {"sha256": checksum(about, params)}
 
@@ -105,12 +108,13 @@ def plan_of(about: Mapping[str, Any]) -> Plan:
         for i, size in enumerate(sizes):
             check_size("", f"sizes[{i}]", size)
         for i, (name, bias) in enumerate(zip(names, biases, strict=True)):
-            check_choice("", f"activations[{i}]", name, ACTIVATIONS)
+            check_choice("", f"activations[{i}]", name, OUTPUT_ACTIVATIONS)
             check_flag("", f"biases[{i}]", bias)
         if kind == "Perceptron":
-            loss = ""
+            loss, number = "", 0.0
         else:
             loss = check_choice("", "loss", about["loss"], tuple(OUTPUTS))
+            number = _loss_number(loss, about)
             check_activations(names, loss)
     except (TypeError, ValueError) as error:
         raise Flaw(clip(str(error).partition(": ")[2])) from None
@@ -118,7 +122,17 @@ def plan_of(about: Mapping[str, Any]) -> Plan:
         output = "sigmoid" if kind == "Neuron" else "step"
         if layers != 1 or sizes[1] != 1 or names[0] != output:
             raise Flaw(f"a {kind} is one {output} unit; its architecture is another")
-    return Plan(tuple(sizes), tuple(names), tuple(biases), loss)
+    return Plan(tuple(sizes), tuple(names), tuple(biases), loss, number)
+
+
+def _loss_number(loss: str, about: Mapping[str, Any]) -> float:
+    """Return the number that goes with a loss, or raise ValueError or TypeError."""
+    if loss not in WITH_NUMBER:
+        return 0.0
+    number = about["loss_number"]
+    if not isinstance(number, float) or number == 0:
+        raise ValueError(f": loss_number must be a number > 0, got {short(number)}")
+    return loss_and_number("", loss_of(loss, number))[1]
 
 
 def generator_of(about: Mapping[str, Any]) -> npt.NDArray[np.uint64] | None:
