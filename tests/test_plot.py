@@ -545,10 +545,10 @@ def test_confusion_without_scikit_learn_names_the_extra(ax, monkeypatch):
 def test_the_gallery_is_what_readme_shows(tmp_path):
     pytest.importorskip("sklearn")
     root = Path(__file__).resolve().parents[1]
-    script = runpy.run_path(str(root / "bench" / "gallery.py"))
+    script = runpy.run_path(str(root / "bench" / "training" / "gallery.py"))
     script["main"](tmp_path)
     drawn = sorted(path.name for path in tmp_path.iterdir())
-    kept = root / "bench" / "gallery"
+    kept = root / "bench" / "training" / "gallery"
     assert sorted(path.name for path in kept.iterdir()) == drawn
     for name in drawn:  # of the same size; fonts may differ from one machine to another
         now, then = (mpl.image.imread(folder / name) for folder in (tmp_path, kept))

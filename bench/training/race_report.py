@@ -101,7 +101,7 @@ def line(texts: Sequence[str]) -> str:
     """Return a line of the terminal's table, which is printed as it comes."""
     name, dtype, *times = texts[:-6]
     peer, *rest, verdict = texts[-6:]
-    parts = [name.ljust(62), dtype.ljust(5), *(t.rjust(12) for t in times)]
+    parts = [name.ljust(68), dtype.ljust(5), *(t.rjust(12) for t in times)]
     parts += ["", peer.ljust(12), *(t.rjust(8) for t in rest), "", verdict]
     return " ".join(parts).rstrip()
 
@@ -155,7 +155,7 @@ def roofline_lines(outcome: Outcome) -> list[str]:
     for texts in [ROOFLINE, *map(roofline_cells, outcome["rows"])]:
         name, dtype, *rest = texts
         lines.append(
-            " ".join([name.ljust(62), dtype.ljust(5), *(t.rjust(15) for t in rest)])
+            " ".join([name.ljust(68), dtype.ljust(5), *(t.rjust(15) for t in rest)])
         )
     return lines
 
