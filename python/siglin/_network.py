@@ -19,12 +19,8 @@ from siglin._data.arrays import (
     check_out,
     check_positive,
 )
-from siglin._data.checks import (
-    check_finite,
-    check_row,
-    check_row_targets,
-    check_weights,
-)
+from siglin._data.rows import check_finite, check_row, check_weights
+from siglin._data.targets import check_row_targets
 from siglin._layers import INITS, Dense, init_weights, make_generator
 from siglin._passes import Passes
 from siglin._plan import plan_network

@@ -14,7 +14,7 @@ from siglin._data.arrays import (
     check_positive,
     check_shape,
 )
-from siglin._data.checks import check_finite
+from siglin._data.rows import check_finite
 from siglin._layers import make_generator
 from siglin._network import Network
 from siglin._training.engine import Job, run_many

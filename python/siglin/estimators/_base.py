@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 from siglin._data.arrays import Array, check_positive
-from siglin._data.checks import without_subnormals
+from siglin._data.rows import without_subnormals
 from siglin._layers import make_generator
 from siglin._training.history import TrainingState
 from siglin._training.optimizers import Optimizer
