@@ -368,3 +368,28 @@ def test_poisson_targets_are_not_negative():
         net.fit(np.ones((2, 2)), [1.0, -1.0])
     with pytest.raises(ValueError, match=r'"exp" goes with the loss "poisson" only'):
         siglin.Network([2, 1], loss="squared_error", output_activation="exp")
+
+
+# ---- names of other libraries --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "ours"),
+    [
+        (lambda x, t: network().fit(x, t, optimizer="sgd"), "gd"),
+        (lambda x, t: siglin.fit_many([network()], x, t, optimizer="SGD"), "gd"),
+        (lambda *_: siglin.Network([2, 1], loss="mse"), "squared_error"),
+        (lambda *_: siglin.Network([2, 1], loss="binary_crossentropy"), "bce"),
+        (lambda *_: siglin.Network([2, 2, 1], activation="logistic"), "sigmoid"),
+        (lambda *_: siglin.Dense(2, 1, "linear"), "identity"),
+        (lambda *_: siglin.Network([2, 1], init="xavier"), "glorot"),
+    ],
+)
+def test_a_name_of_another_library_is_translated(call, ours, data):
+    with pytest.raises(ValueError, match=f"which is '{ours}' here$"):
+        call(*data)
+
+
+def test_a_name_of_nothing_is_not():
+    with pytest.raises(ValueError, match=r"got 'sgd'$"):
+        siglin.Network([2, 1], loss="sgd")

@@ -88,6 +88,8 @@ class Settings:
         given["lr"] = check_positive(function, "lr", lr)
         for name, value in options.items():
             default, check = _OPTIONS[name]
+            if value is default:
+                continue
             if type(value) is not type(default) or value != default:
                 given[name] = check(function, name, value)
 
