@@ -323,8 +323,8 @@ def test_momentum_of_zero_is_gradient_descent(name, rng):
     x, t = make_data(rng)
     make = {"momentum": siglin.Momentum, "nesterov": siglin.Nesterov}[name]
     one, two = make_network(), make_network()
-    one.fit(x, t, epochs=5, optimizer=make(0.0))
-    two.fit(x, t, epochs=5)
+    one.fit(x, t, lr=0.1, epochs=5, optimizer=make(0.0))
+    two.fit(x, t, lr=0.1, epochs=5)
     np.testing.assert_allclose(one.params, two.params, rtol=0, atol=1e-14)
 
 
@@ -339,8 +339,9 @@ def test_momentum_of_zero_is_gradient_descent(name, rng):
 def test_settings_of_optimizers(options, settings, rng):
     x, t = make_data(rng)
     net, ours = make_network(), reference.Network(SIZES, activation="tanh", seed=3)
-    net.fit(x, t, epochs=5, optimizer=getattr(siglin, options)(**settings))
-    ours.fit(x, t, epochs=5, optimizer=getattr(reference, options)(**settings))
+    method, same = getattr(siglin, options), getattr(reference, options)
+    net.fit(x, t, lr=0.1, epochs=5, optimizer=method(**settings))
+    ours.fit(x, t, lr=0.1, epochs=5, optimizer=same(**settings))
     np.testing.assert_allclose(net.params, ours.params, rtol=0, atol=1e-12)
 
 

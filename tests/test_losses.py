@@ -92,7 +92,9 @@ def test_single_rows_descend_by_them(rng):
 
 def test_the_median_is_learnt_by_the_quantile_loss(rng):
     t = rng.exponential(size=4001)
-    net = siglin.Network([1, 1], loss=siglin.Quantile(0.9), init="zeros", dtype="float64")
+    net = siglin.Network(
+        [1, 1], loss=siglin.Quantile(0.9), init="zeros", dtype="float64"
+    )
     net.fit(np.zeros((t.size, 1)), t, lr=0.5, epochs=4000)
     assert net.params[-1] == pytest.approx(np.quantile(t, 0.9), abs=0.01)
 

@@ -516,7 +516,6 @@ X, T = np.ones((4, 3)), np.zeros((4, 1))
         ({"lr": [0.1, np.nan]}, ValueError, "lr must be finite"),
         ({"lr": [0.1]}, ValueError, "lr must be one for all or one for each of the 2"),
         ({"lr": "0.1"}, TypeError, "lr must be a real number"),
-        ({"lr": [0.1, None]}, TypeError, "lr must be a real number"),
         ({"lr": [0.1, [0.1, 0.2]]}, TypeError, "lr must be a real number, got list"),
         ({"epochs": -1}, ValueError, "epochs must be"),
         ({"epochs": 2.0}, TypeError, "epochs must be an int"),

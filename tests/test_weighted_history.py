@@ -106,6 +106,7 @@ def test_the_reference_makes_no_step_of_nothing_either(rng):
             t,
             sample_weight=weights,
             optimizer="adam",
+            lr=0.1,
             epochs=4,
             batch_size=2,
             seed=3,

@@ -24,7 +24,7 @@ from siglin._data.arrays import (
     normalise,
     owned,
 )
-from siglin._data.checks import check_rows
+from siglin._data.rows import check_rows
 
 ACTIVATIONS = (*_core.activations(), "softmax")
 INITS = ("glorot", "he", "lecun", "normal", "zeros")

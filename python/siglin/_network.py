@@ -19,22 +19,19 @@ from siglin._data.arrays import (
     check_apart,
     check_choice,
     check_out,
+    check_positive,
 )
-from siglin._data.checks import (
-    check_finite,
-    check_row,
-    check_row_targets,
-    check_weights,
-)
+from siglin._data.rows import check_finite, check_row, check_weights
+from siglin._data.targets import check_row_targets
 from siglin._layers import INITS, Dense, init_weights, make_generator
 from siglin._losses import Loss
 from siglin._passes import Passes
 from siglin._plan import plan_network
 from siglin._training import engine
 from siglin._training.history import Callback, History
-from siglin._training.optimizers import Optimizer
+from siglin._training.optimizers import PLAIN_DESCENT, Optimizer
 from siglin._training.settings import Settings
-from siglin._training.validation import Validation
+from siglin._training.validation import Validation, hold_out
 from siglin.errors import DivergenceError
 from siglin.files import Record, save
 
@@ -282,7 +279,7 @@ bias=True, dtype='float64')
         x: ArrayLike,
         t: ArrayLike,
         *,
-        lr: float | Callable[[int], float] = 0.1,
+        lr: float | Callable[[int], float] | None = None,
         epochs: int = 1,
         batch_size: int | None = None,
         shuffle: bool = True,
@@ -294,6 +291,7 @@ bias=True, dtype='float64')
         dropout: float = 0.0,
         clip_norm: float | None = None,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_split: float = 0.0,
         patience: int | None = None,
         min_delta: float = 0.0,
         tol: float = 0.0,
@@ -309,9 +307,11 @@ bias=True, dtype='float64')
             dtype: do not write into it meanwhile.
         t : array_like, shape (rows, n_out)
             Targets, as in `loss`.
-        lr : float or callable, default 0.1
+        lr : float or callable, optional
             Step size, dimensionless, > 0. A schedule is a function of the epoch, counted
-            from 0, that returns the epoch's step size.
+            from 0, that returns the epoch's step size. None is the optimiser's: 0.1 for
+            "gd", 0.01 for "momentum" and "nesterov", 0.001 for "adam", or what an object
+            such as ``siglin.Adam(lr=0.01)`` carries.
         epochs : int, default 1
             How many times to go through the rows; 0 does nothing.
         batch_size : int, optional
@@ -342,11 +342,16 @@ bias=True, dtype='float64')
             Gradients of a larger 2-norm are scaled to this one, > 0.
         validation_data : (x, t), optional
             Its loss, without penalties, is taken after each epoch.
+        validation_split : float, default 0.0
+            The share of the rows, in [0, 1), that is left out of training and validated
+            with instead, by their weights; at least one row, if it is not 0. The
+            generator draws them before the first epoch.
         patience : int, optional
             Stop after so many epochs in a row, >= 1, in which the validation loss has not
-            improved. Unless an exception ends it, a fit with patience leaves the
-            parameters of the epoch where that loss was best. None never stops, and
-            leaves the last parameters.
+            improved; without validation data, the training loss. Unless an exception
+            ends it, a fit with patience leaves the parameters that it had after the
+            epoch where that loss was best. None never stops, and leaves the last
+            parameters.
         min_delta : float, default 0.0
             An improvement is a loss smaller than the best one by more than this.
         tol : float, default 0.0
@@ -417,6 +422,7 @@ bias=True, dtype='float64')
             l2=l2,
             dropout=dropout,
             clip_norm=clip_norm,
+            validation_split=validation_split,
             patience=patience,
             min_delta=min_delta,
             tol=tol,
@@ -425,36 +431,75 @@ bias=True, dtype='float64')
         )
         self._check_trainable("fit")
         inputs, targets = self._pair("fit", x, t, finite=True)
-        validation = None
-        if validation_data is not None or settings.patience is not None:
-            validation = self._validation(validation_data, settings)
-        generator = self._generator
-        if seed is not None:
-            generator = make_generator("fit", seed)
         weights = None
         if sample_weight is not None:
             weights = check_weights("fit", sample_weight, len(inputs), self.dtype)
+        generator = self._generator
+        if seed is not None:
+            generator = make_generator("fit", seed)
+        if settings.validation_split > 0:
+            if validation_data is not None:
+                raise ValueError("fit: give validation_data or validation_split")
+            return self._fit_split(settings, inputs, targets, generator, weights)
+        validation = None
+        if validation_data is not None or settings.patience is not None:
+            held = None
+            if validation_data is not None:
+                held = self._held("fit", validation_data)
+            validation = self._validation(settings, held)
         return engine.fit(
             self, settings, inputs, targets, generator, weights, validation
         )
 
-    def _validation(self, data: object, settings: Settings) -> Validation:
-        """Return what judges the epochs, by checked validation data."""
-        if data is None:
-            raise ValueError("fit: patience needs validation_data")
+    def _held(self, function: str, data: object) -> tuple[Array, Array, None]:
+        """Return checked validation data, without weights."""
         if not isinstance(data, tuple | list) or len(data) != 2:
-            raise TypeError("fit: validation_data must be a pair (x, t)")
+            raise TypeError(f"{function}: validation_data must be a pair (x, t)")
         try:
-            x, t = self._pair("fit", *data, finite=True)
+            return *self._pair(function, *data, finite=True), None
         except (TypeError, ValueError) as error:
             raise type(error)(f"{error} (in validation_data)") from None
+
+    def _validation(
+        self, settings: Settings, held: tuple[Array, Array, Array | None] | None
+    ) -> Validation:
+        """Return what judges the epochs, by rows held out if there are any."""
         params = self._params
-        return Validation(
-            lambda: self._native.loss(params, x, t),
-            params,
-            settings.patience,
-            settings.min_delta,
-        )
+        loss = None
+        if held is not None:
+            x, t, weights = held
+
+            def loss() -> float:
+                return self._native.loss(params, x, t, weights=weights)
+
+        return Validation(loss, params, settings.patience, settings.min_delta)
+
+    def _fit_split(
+        self,
+        settings: Settings,
+        x: Array,
+        t: Array,
+        generator: npt.NDArray[np.uint64],
+        weights: Array | None,
+    ) -> History:
+        """Fit on a part of the rows, and validate with the rest."""
+        # Drawn from a copy, as another fit may be using the network's own; that one goes
+        # on where this fit has left the copy.
+        words = self._parameters.snapshot_generator(generator)
+        parts = hold_out(settings.function, settings.validation_split, len(x), words)
+        w = [None if weights is None else weights[rows] for rows in parts]
+        if not all(part is None or part.any() for part in w):
+            msg = f"{settings.function}: validation_split leaves a part without weight"
+            raise ValueError(msg)
+        train, held = parts
+        validation = self._validation(settings, (x[held], t[held], w[1]))
+        try:
+            return engine.fit(
+                self, settings, x[train], t[train], words, w[0], validation
+            )
+        finally:
+            if validation.epochs > 0:
+                generator[...] = words
 
     def learn_one(self, x: ArrayLike, t: ArrayLike, *, lr: float = 0.1) -> float:
         """Take one step of gradient descent on one row, and return its loss before.
@@ -509,7 +554,8 @@ bias=True, dtype='float64')
 
     def _learn_any(self, x: object, t: object, lr: float) -> float:
         """Check all arguments of learn_one, and take its step by way of a fit."""
-        settings = Settings("learn_one", lr, "gd", shuffle=False)
+        lr = check_positive("learn_one", "lr", lr)  # it has no schedule
+        settings = Settings("learn_one", lr, PLAIN_DESCENT[self.dtype], shuffle=False)
         self._check_trainable("learn_one")
         plan, dtype = self._plan, self.dtype
         row = check_row("learn_one", "x", x, dtype, plan.sizes[0])

@@ -18,7 +18,8 @@ from siglin._data.arrays import (
     check_integer,
     check_size,
 )
-from siglin._data.checks import check_finite, check_labels, check_rows
+from siglin._data.rows import check_finite, check_rows
+from siglin._data.targets import check_labels
 from siglin._functions import forward
 from siglin._layers import assign_parameters
 from siglin._network import Network

@@ -3,7 +3,8 @@
 from typing import Any
 
 from siglin._data.arrays import Array, ArrayLike, check_real, check_shape, normalise
-from siglin._data.checks import check_finite, check_rows, check_targets
+from siglin._data.rows import check_finite, check_rows
+from siglin._data.targets import check_targets
 from siglin._layers import check_has_gradient
 from siglin._stack import Stack, Tape
 

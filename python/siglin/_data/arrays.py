@@ -428,8 +428,36 @@ def check_choice(
         raise TypeError(msg)
     if value not in choices:
         msg = f"{function}: {name} must be one of {', '.join(choices)}; got {value!r}"
+        ours = _OURS.get(value.lower())
+        if ours in choices:
+            msg += f", which is {ours!r} here"
         raise ValueError(msg)
     return str(value)
+
+
+# What other libraries call siglin's optimisers, activations and losses.
+_OURS = {
+    "sgd": "gd",
+    "nag": "nesterov",
+    "logistic": "sigmoid",
+    "linear": "identity",
+    "leakyrelu": "leaky_relu",
+    "mse": "squared_error",
+    "mean_squared_error": "squared_error",
+    "mseloss": "squared_error",
+    "log_loss": "bce",
+    "binary_crossentropy": "bce",
+    "binary_cross_entropy": "bce",
+    "bceloss": "bce",
+    "categorical_crossentropy": "cross_entropy",
+    "sparse_categorical_crossentropy": "cross_entropy",
+    "crossentropyloss": "cross_entropy",
+    "glorot_uniform": "glorot",
+    "xavier": "glorot",
+    "kaiming": "he",
+    "he_uniform": "he",
+    "zero": "zeros",
+}
 
 
 def check_dtype(function: str, value: object) -> DType:

@@ -6,8 +6,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from siglin._data.arrays import AnyArray, Array, ArrayLike, check_flag, check_shape
-from siglin._data.checks import check_finite
+from siglin._data.arrays import (
+    AnyArray,
+    Array,
+    ArrayLike,
+    check_flag,
+    check_positive,
+    check_shape,
+)
+from siglin._data.rows import check_finite
 from siglin._layers import make_generator
 from siglin._network import Network
 from siglin._training.engine import Job, run_many
@@ -24,7 +31,7 @@ def fit_many(
     x: ArrayLike,
     t: ArrayLike | Sequence[ArrayLike],
     *,
-    lr: float | Sequence[float] | AnyArray = 0.1,
+    lr: float | Sequence[float] | AnyArray | None = None,
     rows: Sequence[ArrayLike | None] | None = None,
     epochs: int = 1,
     batch_size: int | None = None,
@@ -50,8 +57,9 @@ def fit_many(
     t : array_like, shape (rows, n_out), or a list of arrays
         Targets as in `Network.fit`. A list or tuple of as many arrays as there are
         networks has those of each.
-    lr : float or sequence of float, default 0.1
-        Step size, dimensionless, > 0; one for all, or one for each.
+    lr : float or sequence of float, optional
+        Step size, dimensionless, > 0; one for all, or one for each. None is that of each
+        optimiser, as in `Network.fit`.
     rows : sequence, optional
         For each network the rows that it sees, as from ``x[rows[k]], t[rows[k]]``: None
         (all), numbers from 0 (in this order, and as often as they stand there), or a
@@ -117,7 +125,10 @@ def fit_many(
     """
     nets = _check_networks(networks)
     count = len(nets)
-    step_sizes = _one_each("lr", lr, count)
+    step_sizes = [
+        None if one is None else check_positive("fit_many", "lr", one)
+        for one in _one_each("lr", lr, count)
+    ]
     methods = _check_optimizers(optimizer, count)
     common = {
         "epochs": epochs,

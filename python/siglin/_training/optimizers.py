@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from siglin import _core
-from siglin._data.arrays import Array, DType, check_choice, check_positive, check_real
+from siglin._data.arrays import (
+    FLOAT32,
+    FLOAT64,
+    Array,
+    DType,
+    check_choice,
+    check_positive,
+    check_real,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,6 +30,8 @@ class Optimizer:
 
     Attributes
     ----------
+    lr : float or None
+        The step size of fits that are given none; None is the method's own.
     moments : ndarray or None
         The vectors that are carried from step to step, one after the other; None before
         the first fit.
@@ -31,8 +41,12 @@ class Optimizer:
 
     name: ClassVar[str]
     vectors: ClassVar[int]  # how many vectors of the length of params it carries
+    default_lr: ClassVar[float]
+    lr: float | None = None
 
-    def __init__(self, **options: float) -> None:
+    def __init__(self, lr: float | None = None, **options: float) -> None:
+        if lr is not None:
+            self.lr = check_positive(type(self).__name__, "lr", lr)
         self._options = options
         self.memory = _core.OptimizerMemory()
 
@@ -113,7 +127,8 @@ class Optimizer:
         self.step_count = step_count
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={v!r}" for name, v in self._options.items())
+        given = self._options if self.lr is None else {**self._options, "lr": self.lr}
+        options = ", ".join(f"{name}={v!r}" for name, v in given.items())
         return f"{type(self).__name__}({options})"
 
 
@@ -162,6 +177,11 @@ def least_eps(beta2: float, dtype: DType) -> float:
 class GradientDescent(Optimizer):
     """w -= lr * g.
 
+    Parameters
+    ----------
+    lr : float, optional
+        The step size of fits that are given none; 0.1 without.
+
     Examples
     --------
     >>> import siglin
@@ -173,13 +193,34 @@ class GradientDescent(Optimizer):
 
     name = "gd"
     vectors = 0
+    default_lr = 0.1
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, lr: float | None = None) -> None:
+        super().__init__(lr)
 
     def prepare(self, function: str, n_params: int, dtype: DType) -> Array:  # noqa: ARG002
         """Return an empty vector: nothing is carried from step to step."""
         return np.empty(0, dtype)
+
+
+class _Memoryless(GradientDescent):
+    """Plain descent that does not count its steps, so that all threads may share one.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of the networks.
+    """
+
+    memory: Any
+
+    def __init__(self, dtype: DType) -> None:
+        self._options = {}
+        self.memory = np.empty(0, dtype)
+
+
+# By dtype; for steps that are made one at a time.
+PLAIN_DESCENT = {dtype: _Memoryless(dtype) for dtype in (FLOAT32, FLOAT64)}
 
 
 class Momentum(Optimizer):
@@ -189,6 +230,8 @@ class Momentum(Optimizer):
     ----------
     momentum : float, default 0.9
         How much of the last step's v stays, in [0, 1).
+    lr : float, optional
+        The step size of fits that are given none; 0.01 without.
 
     References
     ----------
@@ -207,9 +250,10 @@ class Momentum(Optimizer):
 
     name = "momentum"
     vectors = 1
+    default_lr = 0.01
 
-    def __init__(self, momentum: float = 0.9) -> None:
-        super().__init__(momentum=check_fraction("Momentum", "momentum", momentum))
+    def __init__(self, momentum: float = 0.9, *, lr: float | None = None) -> None:
+        super().__init__(lr, momentum=check_fraction("Momentum", "momentum", momentum))
 
 
 class Nesterov(Optimizer):
@@ -219,6 +263,8 @@ class Nesterov(Optimizer):
     ----------
     momentum : float, default 0.9
         How much of the last step's v stays, in [0, 1).
+    lr : float, optional
+        The step size of fits that are given none; 0.01 without.
 
     References
     ----------
@@ -235,9 +281,10 @@ class Nesterov(Optimizer):
 
     name = "nesterov"
     vectors = 1
+    default_lr = 0.01
 
-    def __init__(self, momentum: float = 0.9) -> None:
-        super().__init__(momentum=check_fraction("Nesterov", "momentum", momentum))
+    def __init__(self, momentum: float = 0.9, *, lr: float | None = None) -> None:
+        super().__init__(lr, momentum=check_fraction("Nesterov", "momentum", momentum))
 
 
 class Adam(Optimizer):
@@ -252,6 +299,8 @@ class Adam(Optimizer):
         How much of the averages stays, in [0, 1).
     eps : float, default 1e-8
         Keeps the division finite, > 0.
+    lr : float, optional
+        The step size of fits that are given none; 0.001 without.
 
     References
     ----------
@@ -269,12 +318,19 @@ class Adam(Optimizer):
 
     name = "adam"
     vectors = 2
+    default_lr = 0.001
 
     def __init__(
-        self, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+        self,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        *,
+        lr: float | None = None,
     ) -> None:
         eps = check_positive("Adam", "eps", eps)
         super().__init__(
+            lr,
             beta1=check_fraction("Adam", "beta1", beta1),
             beta2=check_fraction("Adam", "beta2", beta2),
             eps=eps,

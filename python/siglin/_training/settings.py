@@ -31,7 +31,7 @@ class Settings:
     function : str
         The door.
     lr : float
-        The step size of the first epoch.
+        The step size of the first epoch: the one given, or the optimiser's.
     schedule : callable or None
         Returns the step size of an epoch, counted from 0.
     epochs : int
@@ -40,6 +40,7 @@ class Settings:
     optimizer : Optimizer
     l1, l2, dropout : float
     clip_norm : float or None
+    validation_split : float
     patience : int or None
     min_delta, tol : float
     callback : callable or None
@@ -61,6 +62,7 @@ class Settings:
     l2: float = 0.0
     dropout: float = 0.0
     clip_norm: float | None = None
+    validation_split: float = 0.0
     patience: int | None = None
     min_delta: float = 0.0
     tol: float = 0.0
@@ -71,19 +73,23 @@ class Settings:
     def __init__(
         self,
         function: str,
-        lr: float | Schedule,
+        lr: float | Schedule | None,
         optimizer: str | Optimizer,
         **options: Any,
     ) -> None:
         given = vars(self)
         given["function"] = function
+        method = given["optimizer"] = check_optimizer(function, optimizer)
         if callable(lr):
             given["schedule"] = lr
             lr = lr(0)
+        elif lr is None:
+            lr = method.default_lr if method.lr is None else method.lr
         given["lr"] = check_positive(function, "lr", lr)
-        given["optimizer"] = check_optimizer(function, optimizer)
         for name, value in options.items():
             default, check = _OPTIONS[name]
+            if value is default:
+                continue
             if type(value) is not type(default) or value != default:
                 given[name] = check(function, name, value)
 
@@ -112,6 +118,7 @@ _OPTIONS: dict[str, tuple[Any, Check]] = {
         "l2": check_not_negative,
         "dropout": check_fraction,
         "clip_norm": _optional(check_positive),
+        "validation_split": check_fraction,
         "patience": _optional(_integer(1)),
         "min_delta": check_not_negative,
         "tol": check_not_negative,

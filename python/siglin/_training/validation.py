@@ -2,8 +2,16 @@
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
+from siglin import _core
 from siglin._data.arrays import Array
+from siglin.errors import ShapeError
+
+Numbers: TypeAlias = npt.NDArray[np.int64]
 
 
 class Validation:
@@ -67,3 +75,19 @@ class Validation:
         """Put the best parameters back; without any, the last ones stay."""
         if self.best_params is not None:
             self.params[...] = self.best_params
+
+
+def hold_out(
+    function: str, share: float, rows: int, generator: npt.NDArray[np.uint64]
+) -> tuple[Numbers, Numbers]:
+    """Return the numbers of the rows to train on, and of those to validate with.
+
+    Both are in order. The first rows of one permutation are held out, at least one; at
+    least one is left.
+    """
+    if rows < 2:
+        msg = f"{function}: validation_split needs at least two rows, got {rows}"
+        raise ShapeError(msg)
+    held = min(max(round(share * rows), 1), rows - 1)
+    drawn = _core.permutation(generator, rows)
+    return np.sort(drawn[held:]), np.sort(drawn[:held])

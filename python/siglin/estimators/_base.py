@@ -15,10 +15,11 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
-from siglin._data.arrays import Array
-from siglin._data.checks import without_subnormals
+from siglin._data.arrays import Array, check_positive
+from siglin._data.rows import without_subnormals
 from siglin._layers import make_generator
 from siglin._training.history import TrainingState
+from siglin._training.optimizers import Optimizer
 from siglin._training.settings import Settings
 from siglin._warnings import warn
 from siglin.estimators._checked import FLOATS, checked, viewable
@@ -50,14 +51,14 @@ class BaseMLP(HasNetwork):
             Interval(Integral, 1, None, closed="left"),
         ],
         "activation": [StrOptions(set(ACTIVATIONS)), list, tuple],
-        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam"}), Optimizer],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [
             StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
         ],
         "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither"), callable],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
@@ -84,11 +85,11 @@ class BaseMLP(HasNetwork):
         "callback": [callable, None],
     }
 
-    solver: str
+    solver: str | Optimizer
     alpha: float
     batch_size: Any
     learning_rate: str
-    learning_rate_init: float
+    learning_rate_init: Any
     power_t: float
     max_iter: int
     shuffle: bool
@@ -348,7 +349,9 @@ class BaseMLP(HasNetwork):
         known: Stepper | None = vars(self).get("_stepper")
         if known is None or not incremental:
             new = Stepper.new(self, network.dtype)
-            keeps = self.keep_optimizer and not fresh
+            # An object brings its own memory.
+            by_name = isinstance(self.solver, str)
+            keeps = self.keep_optimizer and not fresh and by_name
             self._stepper: Stepper = known.go_on_as(new) if known and keeps else new
         stops_early = self.early_stopping
         held = held_labels = None
@@ -401,6 +404,11 @@ class BaseMLP(HasNetwork):
             if stalled or called_off:
                 return True
             if epoch < epochs:
+                if callable(self.learning_rate_init):
+                    rate = self.learning_rate_init(epoch)
+                    self._stepper.rate[0] = check_positive(
+                        "fit", "learning_rate_init", rate
+                    )
                 shuffle()
             return False
 
@@ -480,7 +488,7 @@ class BaseMLP(HasNetwork):
     def _has_stalled(self) -> bool:
         """Return whether to stop; change the step size where that comes first."""
         stepper = self._stepper
-        sgd = self.solver == "sgd"
+        sgd = stepper.optimizer.name != "adam"
         if sgd and self.learning_rate == "invscaling":
             stepper.set_rate(stepper.rate_init / (self.t_ + 1) ** self.power_t)
         if self._no_improvement <= self.n_iter_no_change:

@@ -7,9 +7,11 @@ hidden_layer_sizes : array_like of int, or int, default (100,)
     Neurons of each hidden layer.
 activation : str or list of str, default "relu"
     Of all hidden layers, or one for each: "identity", "logistic", "tanh" or "relu".
-solver : str, default "adam"
+solver : str or object, default "adam"
     "adam", "sgd" (gradient descent with momentum), or "lbfgs" (SciPy's L-BFGS-B on
-    all rows at once, in float64 also where the result is float32).
+    all rows at once, in float64 also where the result is float32). Or one of siglin's
+    optimisers, such as ``siglin.Adam()``, whose memory goes on across fits, and whose
+    ``lr``, if it has one, comes before ``learning_rate_init``.
 alpha : float, default 0.0001
     Strength of the penalty alpha w^2 / 2 on the weights, divided by the weight of
     the batch's rows.
@@ -19,8 +21,9 @@ learning_rate : str, default "constant"
     With sgd: "constant"; "invscaling" divides the first step size by (t_ + 1) to
     the power of ``power_t`` after each epoch; "adaptive" divides it by 5 where the
     training would have stopped, until it is 1e-6.
-learning_rate_init : float, default 0.001
-    The first step size.
+learning_rate_init : float or callable, default 0.001
+    The first step size; or a function of the epoch, counted from 0, that returns the
+    epoch's.
 power_t : float, default 0.5
     See ``learning_rate``.
 max_iter : int, default 200

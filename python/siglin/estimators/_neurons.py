@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -21,7 +21,9 @@ from siglin._data.arrays import Array, with_owned
 from siglin._functions import forward, sigmoid
 from siglin._network import Network
 from siglin._neuron import Perceptron
+from siglin._training.optimizers import OPTIMIZERS, Optimizer
 from siglin._warnings import warn
+from siglin.errors import DivergenceError
 from siglin.estimators._checked import checked
 
 
@@ -96,14 +98,22 @@ class NeuronClassifier(_Neurons):
 
     Parameters
     ----------
-    lr : float, default 0.1
-        Step size, dimensionless, > 0.
+    lr : float or callable, optional
+        Step size, dimensionless, > 0, or a function of the epoch, counted from 0, that
+        returns it. None is the optimiser's: 0.1 for "gd".
+    optimizer : str or object, default "gd"
+        As in `siglin.Network.fit`; the memory of an object such as ``siglin.Adam()`` goes
+        on across fits.
     max_iter : int, default 1000
         Epochs.
     batch_size : int, optional
         Rows to a step; None is all of them.
-    l2 : float, default 0.0
-        Strength of the penalty l2 w^2 / 2 on the weights.
+    shuffle : bool, default True
+        Whether each epoch of smaller batches takes the rows in a new order.
+    l1, l2 : float, default 0.0
+        Strengths of the penalties l1 |w| and l2 w^2 / 2 on the weights.
+    clip_norm : float, optional
+        Gradients of a larger 2-norm are scaled to this one.
     tol : float, default 0.0
         Stop after the step whose change of the parameters has a 2-norm <= tol; 0 never
         stops.
@@ -113,6 +123,11 @@ class NeuronClassifier(_Neurons):
         How much each class counts; "balanced" makes all count alike.
     random_state : int, RandomState or None
         Of the shuffles, where there are batches.
+    callback : callable, optional
+        Called after each epoch with a state of ``epoch``, ``step``, ``loss`` and
+        ``params`` (read-only); returning True stops.
+    verbose : bool or int, default False
+        True shows the progress, an int k a line every k steps.
 
     Attributes
     ----------
@@ -130,9 +145,8 @@ class NeuronClassifier(_Neurons):
     Raises
     ------
     ValueError
-        If a parameter is out of range, or X or y is not what a classifier can take.
-    DivergenceError
-        If a step of size ``lr`` makes the parameters infinite.
+        If a parameter is out of range, X or y is not what a classifier can take, or a
+        step of size ``lr`` makes the parameters infinite.
 
     Warns
     -----
@@ -149,36 +163,54 @@ class NeuronClassifier(_Neurons):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr": [Interval(Real, 0, None, closed="neither"), callable, None],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), Optimizer],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "shuffle": ["boolean"],
+        "l1": [Interval(Real, 0, None, closed="left")],
         "l2": [Interval(Real, 0, None, closed="left")],
+        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
         "tol": [Interval(Real, 0, None, closed="left")],
         "fit_intercept": ["boolean"],
         "class_weight": [dict, str, None],
         "random_state": ["random_state"],
+        "callback": [callable, None],
+        "verbose": ["verbose"],
     }
 
     def __init__(
         self,
         *,
-        lr: float = 0.1,
+        lr: Any = None,
+        optimizer: Any = "gd",
         max_iter: int = 1000,
         batch_size: int | None = None,
+        shuffle: bool = True,
+        l1: float = 0.0,
         l2: float = 0.0,
+        clip_norm: float | None = None,
         tol: float = 0.0,
         fit_intercept: bool = True,
         class_weight: Any = None,
         random_state: Any = None,
+        callback: Any = None,
+        verbose: Any = False,
     ) -> None:
         self.lr = lr
+        self.optimizer = optimizer
         self.max_iter = max_iter
         self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.l1 = l1
         self.l2 = l2
+        self.clip_norm = clip_norm
         self.tol = tol
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
         self.random_state = random_state
+        self.callback = callback
+        self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
@@ -214,17 +246,26 @@ class NeuronClassifier(_Neurons):
             dtype=X.dtype,
             seed=0,  # nothing is drawn from it
         )
-        history = network.fit(
-            X,
-            targets,
-            lr=self.lr,
-            epochs=self.max_iter,
-            batch_size=self.batch_size,
-            seed=seed,
-            sample_weight=sample_weight,
-            l2=self.l2,
-            tol=self.tol,
-        )
+        try:
+            history = network.fit(
+                X,
+                targets,
+                lr=self.lr,
+                epochs=self.max_iter,
+                batch_size=self.batch_size,
+                shuffle=bool(self.shuffle),
+                seed=seed,
+                optimizer=self.optimizer,
+                sample_weight=sample_weight,
+                l1=self.l1,
+                l2=self.l2,
+                clip_norm=self.clip_norm,
+                tol=self.tol,
+                callback=self.callback,
+                progress=self.verbose or False,
+            )
+        except DivergenceError as error:
+            raise ValueError(str(error)) from error
         layer = network.layers[0]
         self.coef_ = layer.w.T.copy()
         self.intercept_ = np.zeros(targets.shape[1], X.dtype)

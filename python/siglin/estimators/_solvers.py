@@ -51,6 +51,14 @@ class Stepper:
     @classmethod
     def new(cls, estimator: Any, dtype: Any) -> "Stepper":
         """Return one that has not begun, of an MLP's parameters."""
+        given = estimator.learning_rate_init
+        rate = float(given(0) if callable(given) else given)
+        if isinstance(estimator.solver, Optimizer):
+            optimizer = estimator.solver
+            optimizer.check_dtype(dtype)
+            if optimizer.lr is not None:
+                rate = optimizer.lr
+            return cls(optimizer, rate, np.array([rate]))
         # Without the bounds of siglin's constructors: scikit-learn takes a momentum of 1,
         # and its eps is not scaled.
         if estimator.solver == "adam":
@@ -59,7 +67,7 @@ class Stepper:
             check_held("beta_1", beta1, dtype)
             check_held("beta_2", beta2, dtype)
             check_held("epsilon", eps, dtype, float(np.finfo(dtype).tiny))
-            optimizer: Optimizer = Adam.unchecked(beta1=beta1, beta2=beta2, eps=eps)
+            optimizer = Adam.unchecked(beta1=beta1, beta2=beta2, eps=eps)
         elif estimator.momentum == 0:
             optimizer = GradientDescent()
         else:
@@ -67,7 +75,6 @@ class Stepper:
                 Nesterov if estimator.nesterovs_momentum else Momentum
             )
             optimizer = kind.unchecked(momentum=float(estimator.momentum))
-        rate = float(estimator.learning_rate_init)
         return cls(optimizer, rate, np.array([rate]))
 
     def go_on_as(self, new: "Stepper") -> "Stepper":
