@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "blocks.h"
 #include "dispatch.h"
@@ -16,9 +17,22 @@ namespace {
 
 bool is_linear(Activation f) { return f == Activation::identity; }
 
-// Whether |f(z)| <= 1.
-bool is_bounded(Activation f) {
-    return f == Activation::sigmoid || f == Activation::tanh || f == Activation::step;
+constexpr double kUnbounded = std::numeric_limits<double>::infinity();
+
+// What |f(z)| and |f'(z)| do not exceed.
+struct Bounds {
+    double largest;
+    double steepest;
+};
+
+Bounds bounds_of(Activation f) {
+    switch (f) {
+#define SIGLIN_ACTIVATION(name, largest, steepest) \
+    case Activation::name:                         \
+        return {largest, steepest};
+#include "activations.inc"
+    }
+    return {kUnbounded, kUnbounded};
 }
 
 // NaN if either is.
@@ -215,7 +229,7 @@ double BlockRunner<T>::most_change(const Descent<T>& descent, std::size_t l,
 
 // Whether neither a gradient nor what it makes of a parameter can overflow, as far as
 // the last layer's dz, the inputs, and a bound on the parameters tell: from layer to
-// layer |dz @ w.T| is at most n_out |dz| |w|, and no derivative is larger than 1.
+// layer |dz @ w.T| is at most n_out |dz| |w|, times the activation's steepest slope.
 template <class T>
 bool BlockRunner<T>::may_descend(const BlockArrays<T>& block, const Batch<T>& batch,
                                  Descent<T>& descent) const {
@@ -228,11 +242,11 @@ bool BlockRunner<T>::may_descend(const BlockArrays<T>& block, const Batch<T>& ba
     }
     for (std::size_t l = 1; l < plan_.layers.size(); ++l) {
         const auto& before = plan_.layers[l - 1];
-        if (!is_bounded(before.activation)) {
-            descent.inputs[l] = larger(
-                1.0,
-                kernels.largest_magnitude(block.a[l - 1], batch.rows * before.n_out));
-        }
+        const double most = bounds_of(before.activation).largest;
+        descent.inputs[l] = larger(
+            1.0, most < kUnbounded ? most
+                                   : kernels.largest_magnitude(
+                                         block.a[l - 1], batch.rows * before.n_out));
     }
     const double output_dz = largest_dz(block, plan_.layers.size() - 1, batch.rows);
     const auto allows = [&](const StepBound& bound) {
@@ -240,7 +254,9 @@ bool BlockRunner<T>::may_descend(const BlockArrays<T>& block, const Batch<T>& ba
         double most = 0;
         for (std::size_t l = plan_.layers.size(); l-- > 0;) {
             most = larger(most, most_change(descent, l, batch.rows, dz));
-            dz *= static_cast<double>(plan_.layers[l].n_out) * bound.largest();
+            const double slope =
+                l == 0 ? 1.0 : bounds_of(plan_.layers[l - 1].activation).steepest;
+            dz *= static_cast<double>(plan_.layers[l].n_out) * bound.largest() * slope;
         }
         return most <= bound.limit() &&
                bound.allows(static_cast<double>(descent.lr) * most);

@@ -1,5 +1,5 @@
 // The paths of narrow networks and of one neuron, whose vectors run over the rows: on x
-// by columns (kernels/neuron.h, kernels/narrow.h), or on rows as they lie
+// by columns (kernels/neuron.h, kernels/columns.h), or on rows as they lie
 // (kernels/neuron_rows.h).
 #pragma once
 

@@ -13,8 +13,18 @@
 
 namespace siglin {
 
-enum class Optimizer : int { gd, momentum, nesterov, adam };
+// What optimizers.inc lists; an optimiser reads its own.
+struct OptimizerNumbers {
+    double beta1 = 0;  // momentum
+    double beta2 = 0;
+    double eps = 0;
+    double weight_decay = 0;
+};
+
 enum class StopReason : int { epochs, tol, callback, diverged };
+
+// How many vectors of the parameters' size an optimiser carries from step to step.
+index_t memory_vectors(Optimizer optimizer);
 
 // What a fit was asked.
 struct FitSettings {
@@ -24,9 +34,7 @@ struct FitSettings {
     bool shuffle = false;
     double tol = 0;  // stop after a step whose change has a 2-norm <= tol; 0: never
     Optimizer optimizer = Optimizer::gd;
-    double beta1 = 0;  // momentum
-    double beta2 = 0;
-    double eps = 0;
+    OptimizerNumbers numbers;
     Objective objective;
     double dropout = 0;    // as Batch; each step draws its seed from the generator
     double clip_norm = 0;  // gradients of a larger 2-norm are scaled to it; 0: none is

@@ -11,9 +11,8 @@
 namespace siglin {
 
 enum class Activation : int {
-#define SIGLIN_ACTIVATION(name) name,
+#define SIGLIN_ACTIVATION(name, largest, steepest) name,
 #include "activations.inc"
-#undef SIGLIN_ACTIVATION
 };
 
 enum class Loss : int {
@@ -32,6 +31,11 @@ enum class Loss : int {
     }
     return false;
 }
+
+enum class Optimizer : int {
+#define SIGLIN_OPTIMIZER(name, vectors, ...) name,
+#include "optimizers.inc"
+};
 
 // A loss, and its number where it has one: delta of huber, the quantile of quantile.
 struct LossChoice {
@@ -338,7 +342,7 @@ struct DropArgs {
     bool linear;
 };
 
-// Rows are summed in so many chains by kernels/narrow.h: the lanes of the widest
+// Rows are summed in so many chains by kernels/columns.h: the lanes of the widest
 // vector.
 template <class T>
 inline constexpr index_t kNarrowLanes = 64 / static_cast<index_t>(sizeof(T));
@@ -356,7 +360,7 @@ struct ColumnsArgs {
 };
 
 // The summed loss of a block of rows, and scale times its gradient with respect to all
-// parameters (kernels/narrow.h). x and t by columns: feature i of row r is x[i * stride
+// parameters (kernels/columns.h). x and t by columns: feature i of row r is x[i * stride
 // + r]; stride is `rows` rounded up to kNarrowLanes, what lies past the rows is finite.
 // weights (stride, finite) and clips as in LossArgs; drops as in DropArgs, of the hidden
 // layers. scratch: narrow_scratch elements. The same bits on every target with a fused
@@ -402,7 +406,7 @@ index_t narrow_scratch(const RowLayer* layers, index_t count, index_t stride) {
 
 // One optimiser step over flat vectors of n parameters. Nothing is written unless every
 // new parameter is finite. Returns the squared 2-norm of the parameter change if
-// want_norm, else 0; NaN where nothing was written. momentum: m. adam: m and v.
+// want_norm, else 0; NaN where nothing was written. momentum: m. adam, adamw: m and v.
 template <class T>
 struct UpdateArgs {
     T* param;
@@ -413,7 +417,8 @@ struct UpdateArgs {
     T lr;     // adam: lr sqrt(1 - beta2^t) / (1 - beta1^t), so that bias needs no work
     T beta1;  // momentum and nesterov: the momentum
     T beta2;
-    T eps;  // adam: eps sqrt(1 - beta2^t)
+    T eps;      // adam: eps sqrt(1 - beta2^t)
+    T decay;    // adamw: lr weight_decay
     bool want_norm;
     bool unchecked;  // write whatever comes, as the low-level update promises
 };

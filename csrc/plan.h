@@ -37,7 +37,7 @@ struct NetworkPlan {
     // blocks.
     bool is_neuron_by_rows(index_t item_size) const;
     index_t neuron_range() const;
-    // Whether a batch of so many rows takes the path of kernels/narrow.h, and the rows
+    // Whether a batch of so many rows takes the path of kernels/columns.h, and the rows
     // of its blocks.
     bool is_narrow(index_t rows) const;
     index_t narrow_rows(index_t item_size) const;

@@ -7,6 +7,16 @@
 
 namespace siglin {
 
+index_t memory_vectors(Optimizer optimizer) {
+    switch (optimizer) {
+#define SIGLIN_OPTIMIZER(name, vectors, ...) \
+    case Optimizer::name:                    \
+        return vectors;
+#include "optimizers.inc"
+    }
+    return 0;
+}
+
 template <class T>
 Stepper<T>::Stepper(const FitJob<T>& job, const T* grads)
     : settings_(job.settings),
@@ -15,44 +25,39 @@ Stepper<T>::Stepper(const FitJob<T>& job, const T* grads)
       bound_(static_cast<double>(std::numeric_limits<T>::max())) {
     const auto& kernels = kernel_table().kernels<T>();
     const index_t n = job.plan->n_params;
-    const bool adam = settings_.optimizer == Optimizer::adam;
+    const index_t vectors = memory_vectors(settings_.optimizer);
     args_.param = job.state.params;
     args_.grad = grads;
     args_.n = n;
-    args_.m = settings_.optimizer == Optimizer::gd ? nullptr : job.state.moments;
-    args_.v = adam ? job.state.moments + n : nullptr;
+    args_.m = vectors < 1 ? nullptr : job.state.moments;
+    args_.v = vectors < 2 ? nullptr : job.state.moments + n;
     args_.lr = static_cast<T>(lr_);
-    args_.beta1 = static_cast<T>(settings_.beta1);
-    args_.beta2 = static_cast<T>(settings_.beta2);
-    args_.eps = static_cast<T>(settings_.eps);
+    args_.beta1 = static_cast<T>(settings_.numbers.beta1);
+    args_.beta2 = static_cast<T>(settings_.numbers.beta2);
+    args_.eps = static_cast<T>(settings_.numbers.eps);
     args_.want_norm = settings_.tol > 0;
     args_.unchecked = false;
     switch (settings_.optimizer) {
-        case Optimizer::gd:
-            step_ = kernels.gd;
-            break;
-        case Optimizer::momentum:
-            step_ = kernels.momentum;
-            break;
-        case Optimizer::nesterov:
-            step_ = kernels.nesterov;
-            break;
-        case Optimizer::adam:
-            step_ = kernels.adam;
-            break;
+#define SIGLIN_OPTIMIZER(name, vectors, ...) \
+    case Optimizer::name:                    \
+        step_ = kernels.name;                \
+        break;
+#include "optimizers.inc"
     }
 }
 
 template <class T>
 double Stepper<T>::step(const Progress& progress, const bool& touched) {
     ++steps_;
-    if (settings_.optimizer == Optimizer::adam) {
+    const OptimizerNumbers& numbers = settings_.numbers;
+    if (numbers.eps > 0) {  // Adam's kind
         const auto t = static_cast<double>(steps_);
-        const double root = std::sqrt(1.0 - std::pow(settings_.beta2, t));
-        args_.lr = static_cast<T>(lr_ * root / (1.0 - std::pow(settings_.beta1, t)));
+        const double root = std::sqrt(1.0 - std::pow(settings_.numbers.beta2, t));
+        args_.lr = static_cast<T>(lr_ * root / (1.0 - std::pow(settings_.numbers.beta1, t)));
         if (!settings_.objective.scikit_learn) {
-            args_.eps = static_cast<T>(settings_.eps * root);
+            args_.eps = static_cast<T>(numbers.eps * root);
         }
+        args_.decay = static_cast<T>(lr_ * numbers.weight_decay);
     }
     args_.unchecked = cannot_overflow(progress) && !touched;
     if (!args_.unchecked) {
@@ -116,19 +121,21 @@ bool Stepper<T>::cannot_overflow(const Progress& progress) {
         case Optimizer::gd:
             return makes(lr * g);
         case Optimizer::momentum:
-            m_ = settings_.beta1 * m_ + g;
+            m_ = settings_.numbers.beta1 * m_ + g;
             return m_ <= limit && makes(lr * m_);
         case Optimizer::nesterov:
-            m_ = settings_.beta1 * m_ + g;
+            m_ = settings_.numbers.beta1 * m_ + g;
             return g + m_ <= limit && makes(lr * (g + m_));
         case Optimizer::adam:
+        case Optimizer::adamw:
             break;
     }
     // m and v are means of g and g^2, and the step is at most m / eps.
     m_ = std::max(m_, g);
     v_ = std::max(v_, g * g);
     const double step = m_ / static_cast<double>(args_.eps);
-    return m_ <= limit && v_ <= limit && step <= limit && makes(lr * step);
+    const double decay = static_cast<double>(args_.decay) * bound_.largest();
+    return m_ <= limit && v_ <= limit && step <= limit && makes(lr * step + decay);
 }
 
 // Whether a step that changes no parameter by more is allowed; it is then made.

@@ -80,9 +80,8 @@ Point exact(Activation f, double z) {
 }
 
 constexpr Activation kActivations[] = {
-#define SIGLIN_ACTIVATION(name) Activation::name,
+#define SIGLIN_ACTIVATION(name, largest, steepest) Activation::name,
 #include "activations.inc"
-#undef SIGLIN_ACTIVATION
 };
 
 template <class T>

@@ -17,7 +17,7 @@ from helpers import assert_same_bits
 from siglin import _core, reference
 from siglin._training.hooks import Watch
 
-OPTIMIZERS = ["gd", "momentum", "nesterov", "adam"]
+OPTIMIZERS = ["gd", "momentum", "nesterov", "adam", "adamw"]
 SIZES = [3, 5, 2]
 
 

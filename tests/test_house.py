@@ -16,7 +16,7 @@ LONGEST = 600  # lines
 LONGER = {
     "csrc/bindings/network.cpp",
     "csrc/kernels/gemm.h",
-    "csrc/kernels/narrow.h",
+    "csrc/kernels/columns.h",
     "csrc/layer.cpp",
     "csrc/parallel.cpp",
     "csrc/train.cpp",

@@ -275,7 +275,7 @@ def test_gradients_are_those_of_the_loss(sizes, activation, loss, rng):
     np.testing.assert_allclose(net.grads, want, rtol=1e-12, atol=1e-12)
 
 
-# Networks and batches of the path of kernels/narrow.h, around its 16 rows and the
+# Networks and batches of the path of kernels/columns.h, around its 16 rows and the
 # borders of its blocks and lanes.
 NARROW_SIZES = [[4, 16, 1], [3, 7, 5, 2], [16, 33, 20, 18], [1, 1], [40, 3, 40]]
 NARROW_ROWS = [*range(1, 71), 143, 144, 145, 150, 1007, 1008, 1009, 2500]

@@ -22,12 +22,22 @@ PACKAGE = Path(siglin.__file__).parent
 FUNCTIONS = ["sigmoid", "forward", "backward", "backward_update", "update"]
 MODELS = ["Dense", "Network", "Neuron", "Perceptron", "load"]
 RESULTS = ["Gradients", "History"]
-OPTIMIZERS = ["GradientDescent", "Momentum", "Nesterov", "Adam"]
+OPTIMIZERS = ["GradientDescent", "Momentum", "Nesterov", "Adam", "AdamW"]
+LOSSES = ["Huber", "Quantile", "losses"]
 ERRORS = ["SiglinError", "ShapeError", "DTypeError", "ModelFormatError"]
 ERRORS += ["DivergenceError"]
 THREADS = ["set_num_threads", "get_num_threads", "num_threads"]
 ABOUT = ["reference", "convert", "targets", "target", "build_info", "self_test"]
-PUBLIC = [*FUNCTIONS, *MODELS, *RESULTS, *OPTIMIZERS, *ERRORS, *THREADS, *ABOUT]
+PUBLIC = [
+    *FUNCTIONS,
+    *MODELS,
+    *RESULTS,
+    *OPTIMIZERS,
+    *LOSSES,
+    *ERRORS,
+    *THREADS,
+    *ABOUT,
+]
 
 # Imported by what siglin only sometimes needs, or by its tests.
 HEAVY = ["matplotlib", "pandas", "safetensors", "scipy", "sklearn"]

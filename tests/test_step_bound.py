@@ -7,7 +7,7 @@ import siglin
 from helpers import assert_same_bits
 from siglin import _core
 
-OPTIMIZERS = ["gd", "momentum", "nesterov", "adam"]
+OPTIMIZERS = ["gd", "momentum", "nesterov", "adam", "adamw"]
 X = np.ones((2, 1))
 T = np.ones((2, 2))
 

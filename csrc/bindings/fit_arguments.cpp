@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <string>
 
 #include "call.h"
@@ -79,36 +80,54 @@ void require(bool ok, const char* function, const std::string& what) {
     }
 }
 
-// The settings of an optimiser: none for gd, [momentum], or [beta1, beta2, eps].
+using OptimizerNumber = double OptimizerNumbers::*;
+
+// The numbers of an optimiser, in the order of optimizers.inc.
+std::initializer_list<OptimizerNumber> numbers_of(Optimizer optimizer) {
+    [[maybe_unused]] constexpr OptimizerNumber beta1 = &OptimizerNumbers::beta1;
+    [[maybe_unused]] constexpr OptimizerNumber beta2 = &OptimizerNumbers::beta2;
+    [[maybe_unused]] constexpr OptimizerNumber eps = &OptimizerNumbers::eps;
+    [[maybe_unused]] constexpr OptimizerNumber weight_decay =
+        &OptimizerNumbers::weight_decay;
+    switch (optimizer) {
+#define SIGLIN_OPTIMIZER(name, vectors, ...)                                     \
+    case Optimizer::name: {                                                      \
+        static constexpr std::initializer_list<OptimizerNumber> list{__VA_ARGS__}; \
+        return list;                                                             \
+    }
+#include "../optimizers.inc"
+    }
+    return {};
+}
+
 void take_options(FitSettings& settings, const char* function, py::handle options) {
     const py::object list = py::reinterpret_steal<py::object>(PySequence_Fast(
         options.ptr(), "fit(): incompatible options, must be a sequence"));
     if (!list) {
         throw py::error_already_set();
     }
-    const auto size = PySequence_Fast_GET_SIZE(list.ptr());
-    const bool adam = settings.optimizer == Optimizer::adam;
-    const bool gd = settings.optimizer == Optimizer::gd;
-    require(size == (adam ? 3
-                     : gd ? 0
-                          : 1),
-            function,
-            "options must be [] for gd, [momentum], or [beta1, beta2, eps] for adam");
-    double values[3] = {};
-    for (Py_ssize_t i = 0; i < size; ++i) {
-        values[i] =
-            number(function, "options", PySequence_Fast_GET_ITEM(list.ptr(), i));
-        // scikit-learn takes a momentum of 1.
-        require(
-            i == 2 || (values[i] >= 0 && (values[i] < 1 || (values[i] == 1 && !adam))),
-            function,
-            "optimizer options must lie in [0, 1), got " + std::to_string(values[i]));
-    }
-    settings.beta1 = values[0];
-    if (adam) {
-        require(std::isfinite(values[2]) && values[2] > 0, function, "eps must be > 0");
-        settings.beta2 = values[1];
-        settings.eps = values[2];
+    const auto members = numbers_of(settings.optimizer);
+    const auto size = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(list.ptr()));
+    require(size == members.size(), function,
+            "options must be the optimizer's " + std::to_string(members.size()) +
+                " numbers, got " + std::to_string(size));
+    Py_ssize_t i = 0;
+    for (const OptimizerNumber member : members) {
+        const double value =
+            number(function, "options", PySequence_Fast_GET_ITEM(list.ptr(), i++));
+        if (member == &OptimizerNumbers::eps) {
+            require(std::isfinite(value) && value > 0, function, "eps must be > 0");
+        } else if (member == &OptimizerNumbers::weight_decay) {
+            require(std::isfinite(value) && value >= 0, function,
+                    "weight_decay must be >= 0");
+        } else {
+            // scikit-learn takes a momentum of 1.
+            const bool whole = value == 1 && members.size() == 1;
+            require((value >= 0 && value < 1) || whole, function,
+                    "optimizer options must lie in [0, 1), got " +
+                        std::to_string(value));
+        }
+        settings.numbers.*member = value;
     }
 }
 
@@ -217,9 +236,7 @@ FitArguments checked_fit(const Network& network, const char* function,
     settings.rate = plain_data<double>(function, "rate", given.at(kRate), 1);
     require(step_count >= 0, function, "step_count must be >= 0");
     const Argument moments = network.checked(function, "moments", moments_);
-    const index_t copies = settings.optimizer == Optimizer::gd     ? 0
-                           : settings.optimizer == Optimizer::adam ? 2
-                                                                   : 1;
+    const index_t copies = memory_vectors(settings.optimizer);
     check_vector(moments, copies * network.n_params());
     check_writable(moments);
     std::uint64_t* generator =

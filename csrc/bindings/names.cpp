@@ -18,15 +18,17 @@ std::size_t find(const char* function, const char* argument, const std::string& 
 }
 
 constexpr const char* kActivations[] = {
-#define SIGLIN_ACTIVATION(name) #name,
+#define SIGLIN_ACTIVATION(name, largest, steepest) #name,
 #include "../activations.inc"
-#undef SIGLIN_ACTIVATION
 };
 constexpr const char* kLosses[] = {
 #define SIGLIN_LOSS(name, from_logits) #name,
 #include "../losses.inc"
 };
-constexpr const char* kOptimizers[] = {"gd", "momentum", "nesterov", "adam"};
+constexpr const char* kOptimizers[] = {
+#define SIGLIN_OPTIMIZER(name, vectors, ...) #name,
+#include "../optimizers.inc"
+};
 constexpr const char* kReasons[] = {"epochs", "tol", "callback", "diverged"};
 
 // find, for a Python object.

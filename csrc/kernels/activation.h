@@ -156,12 +156,11 @@ struct step {
 template <class Visit>
 SIGLIN_INLINE void with_activation(Activation f, Visit visit) {
     switch (f) {
-#define SIGLIN_ACTIVATION(name)    \
-    case Activation::name:         \
-        visit(activation::name{}); \
+#define SIGLIN_ACTIVATION(name, largest, steepest) \
+    case Activation::name:                         \
+        visit(activation::name{});                 \
         break;
 #include "../activations.inc"
-#undef SIGLIN_ACTIVATION
     }
 }
 

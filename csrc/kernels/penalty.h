@@ -27,7 +27,9 @@ double penalise(const PenaltyArgs<T>& given) {
             const Vec<T> w = load(args.w + i, lanes);
             const Vec<T> kept = keep<T>(w, lanes);
             square = fma(kept, kept, square);
-            size += magnitude<T>(kept);
+            if (args.l1 != 0) {
+                size += magnitude<T>(kept);
+            }
             if (args.grad != nullptr) {
                 Vec<T> g = fma(l2, w, load(args.grad + i, lanes));
                 if (args.l1 != 0) {

@@ -10,7 +10,7 @@
 namespace siglin::SIGLIN_TARGET {
 namespace {
 
-// a = f(b + x @ w), derivative = f'(...) if wanted: the chains of gemm.h, one row of
+// a = f(b + x @ w), derivative = f'(...) if wanted: the chains of product.h, one row of
 // them.
 template <class F, class T>
 SIGLIN_INLINE void row_forward(const RowLayer& layer, const T* params, const T* x, T* a,

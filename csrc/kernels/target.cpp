@@ -10,7 +10,7 @@
 #include "gemm.h"
 #include "layer.h"
 #include "loss.h"
-#include "narrow.h"
+#include "columns.h"
 #include "neuron.h"
 #include "neuron_rows.h"
 #include "penalty.h"

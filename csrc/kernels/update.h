@@ -112,7 +112,7 @@ double nesterov(const UpdateArgs<T>& given) {
 // m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; w - lr m / (sqrt(v) +
 // eps) (Kingma and Ba 2015, with the bias correction in lr and eps).
 template <class T>
-double adam(const UpdateArgs<T>& given) {
+SIGLIN_INLINE double adam_step(const UpdateArgs<T>& given, bool decays) {
     const UpdateArgs<T> args = given;
     const Vec<T> minus_lr = broadcast(-args.lr);
     const Vec<T> beta1 = broadcast(args.beta1);
@@ -120,6 +120,7 @@ double adam(const UpdateArgs<T>& given) {
     const Vec<T> rest1 = broadcast(T(1) - args.beta1);
     const Vec<T> rest2 = broadcast(T(1) - args.beta2);
     const Vec<T> eps = broadcast(args.eps);
+    const Vec<T> minus_decay = broadcast(-args.decay);
     return apply(args, [&](index_t i, auto lanes, bool write) SIGLIN_LAMBDA_INLINE {
         const Vec<T> g = load(args.grad + i, lanes);
         const Vec<T> m = fma(beta1, load(args.m + i, lanes), rest1 * g);
@@ -129,8 +130,20 @@ double adam(const UpdateArgs<T>& given) {
             store(args.v + i, v, lanes);
         }
         const Vec<T> step = m / (square_root(v) + eps);
-        return fma(minus_lr, step, load(args.param + i, lanes));
+        const Vec<T> w = load(args.param + i, lanes);
+        return fma(minus_lr, step, decays ? fma(minus_decay, w, w) : w);
     });
+}
+
+template <class T>
+double adam(const UpdateArgs<T>& args) {
+    return adam_step(args, false);
+}
+
+// The same, and w - lr weight_decay w beside it (Loshchilov and Hutter 2019).
+template <class T>
+double adamw(const UpdateArgs<T>& args) {
+    return adam_step(args, true);
 }
 
 // The largest |x[i]|, or a NaN if there is one; 0 of nothing. As integers: the bits of

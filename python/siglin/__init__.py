@@ -56,7 +56,13 @@ from siglin._network import Network
 from siglin._neuron import Neuron, Perceptron
 from siglin._training.history import History
 from siglin._training.many import fit_many
-from siglin._training.optimizers import Adam, GradientDescent, Momentum, Nesterov
+from siglin._training.optimizers import (
+    Adam,
+    AdamW,
+    GradientDescent,
+    Momentum,
+    Nesterov,
+)
 from siglin.errors import (
     DivergenceError,
     DTypeError,
@@ -71,6 +77,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Adam",
+    "AdamW",
     "DTypeError",
     "Dense",
     "DivergenceError",

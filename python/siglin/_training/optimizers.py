@@ -6,6 +6,7 @@ native; an object holds their settings, their vectors and the number of steps.
 """
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from siglin._data.arrays import (
     Array,
     DType,
     check_choice,
+    check_not_negative,
     check_positive,
     check_real,
 )
@@ -86,7 +88,7 @@ class Optimizer:
             if name == "eps":
                 least = least_eps(self._options["beta2"], dtype)
                 check_held(f"{type(self).__name__}: eps", value, dtype, least)
-            else:
+            elif name != "weight_decay":
                 check_held(f"{type(self).__name__}: {name}", value, dtype)
 
     def reset(self) -> None:
@@ -337,11 +339,58 @@ class Adam(Optimizer):
         )
 
 
-OPTIMIZERS: dict[str, type[GradientDescent | Momentum | Nesterov | Adam]] = {
-    "gd": GradientDescent,
-    "momentum": Momentum,
-    "nesterov": Nesterov,
-    "adam": Adam,
+class AdamW(Optimizer):
+    """`Adam`, and a decay of every parameter beside its step.
+
+    w -= lr * weight_decay * w, biases too; unlike l2 the decay is not divided by the
+    root of v.
+
+    Parameters
+    ----------
+    beta1, beta2 : float, default 0.9 and 0.999
+        How much of the averages stays, in [0, 1).
+    eps : float, default 1e-8
+        Keeps the division finite, > 0.
+    weight_decay : float, default 0.01
+        Share of a parameter that a step of lr 1 takes away, >= 0.
+    lr : float, optional
+        The step size of fits that are given none; 0.001 without.
+
+    References
+    ----------
+    I. Loshchilov, F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
+
+    Examples
+    --------
+    >>> import siglin
+    >>> siglin.AdamW(weight_decay=0.1)
+    AdamW(beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.1)
+    """
+
+    name = "adamw"
+    vectors = 2
+    default_lr = 0.001
+
+    def __init__(
+        self,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        *,
+        lr: float | None = None,
+    ) -> None:
+        super().__init__(
+            lr,
+            beta1=check_fraction("AdamW", "beta1", beta1),
+            beta2=check_fraction("AdamW", "beta2", beta2),
+            eps=check_positive("AdamW", "eps", eps),
+            weight_decay=check_not_negative("AdamW", "weight_decay", weight_decay),
+        )
+
+
+OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+    one.name: one for one in (GradientDescent, Momentum, Nesterov, Adam, AdamW)
 }
 
 
