@@ -14,7 +14,7 @@
 namespace siglin {
 
 enum class Optimizer : int { gd, momentum, nesterov, adam };
-enum class StopReason : int { epochs, tol, callback, diverged };
+enum class StopReason : int { epochs, tol, patience, callback, diverged };
 
 // What a fit was asked.
 struct FitSettings {
@@ -35,6 +35,9 @@ struct FitSettings {
     // shuffle; and the step size instead of lr.
     const index_t* order = nullptr;
     const double* rate = nullptr;
+    // Weights multiply the losses and gradients of their rows, instead of being shares
+    // in a mean.
+    bool weights_scale = false;
 };
 
 // What a fit learns from.
@@ -46,6 +49,17 @@ struct FitData {
     RowSubset subset;
 
     index_t rows() const { return subset.rows == nullptr ? x.rows : subset.count; }
+};
+
+// What a fit's epochs are judged by.
+template <class T>
+struct FitValidation {
+    MatrixView<const T> x = {};  // data null: there is none
+    MatrixView<const T> t = {};
+    // Stop after so many epochs in a row without an improvement, and leave the best
+    // parameters; 0: never, and leave the last.
+    index_t patience = 0;
+    double min_delta = 0;  // an improvement is larger
 };
 
 // What a fit changes.
@@ -63,6 +77,7 @@ struct FitJob {
     FitData<T> data;
     FitState<T> state;
     FitSettings settings;
+    FitValidation<T> validation;
 
     // Whether a step is descent by the plain loss of its rows. (A plain fit has kernels
     // of its own in some layouts.)
@@ -76,8 +91,11 @@ struct FitJob {
 // Hooks run on the calling thread; each may be empty.
 struct FitHooks {
     // After an epoch, if min_interval seconds have passed since the last call, and
-    // after the last one; true stops.
-    std::function<bool(index_t epoch, index_t step, double loss)> on_epoch;
+    // after the last one, with the loss of the validation data (or null) and
+    // whether it is the last one already; true stops.
+    std::function<bool(index_t epoch, index_t step, double loss,
+                       const double* validation, bool last)>
+        on_epoch;
     double min_interval = 0;
     // After every `every` steps.
     std::function<void(index_t epoch, index_t step, double loss)> on_step;
@@ -90,6 +108,9 @@ struct FitHooks {
 struct FitResult {
     // Per epoch: the mean over its rows, by weight, of the losses before each update.
     std::vector<double> loss;
+    // After each epoch, of the validation data.
+    std::vector<double> validation_loss;
+    index_t best_epoch = 0;  // with patience, counted from 1; 0: none was finite
     index_t epochs = 0;
     index_t steps = 0;
     double seconds = 0;

@@ -64,8 +64,7 @@ RowDescent<T>::RowDescent(const FitJob<T>& job, FitLoop& loop)
 template <class T>
 void RowDescent<T>::run() {
     while (loop_.running()) {
-        const index_t epochs =
-            std::min(epochs_, loop_.settings.epochs - loop_.result.epochs);
+        const index_t epochs = std::min(epochs_, loop_.until - loop_.result.epochs);
         for (index_t e = 0; shuffles_ && e < epochs; ++e) {
             index_t* order = order_.data() + e * rows_;
             fill_order(data_.subset, order, rows_);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "call.h"
 #include "names.h"
@@ -28,12 +30,19 @@ enum Field : int {
     kWeights,
     kOrder,
     kRate,
+    kValidation,
+    kPatience,
+    kMinDelta,
+    kWeightsScale,
     kFields
 };
 constexpr const char* kSettingsFields =
     "lr epochs batch_size shuffle tol optimizer options l1 l2 dropout clip_norm "
-    "scikit_learn weights order rate";
-constexpr const char* kHooksFields = "on_epoch min_interval on_step every on_end";
+    "scikit_learn weights order rate validation patience min_delta "
+    "weights_scale";
+constexpr const char* kResultFields =
+    "losses epochs steps seconds reason validation_losses best_epoch";
+constexpr const char* kHooksFields = "on_epoch min_interval on_step every";
 
 py::object named_tuple(const char* name, const char* fields,
                        const py::tuple& defaults) {
@@ -158,6 +167,23 @@ RowSubset checked_rows(const char* function, py::handle subset, const Argument& 
     return rows;
 }
 
+// A pair of inputs and targets, or nothing for None.
+std::optional<std::pair<Argument, Argument>> checked_validation(const Network& network,
+                                                                const char* function,
+                                                                py::handle pair,
+                                                                const Argument& x_) {
+    if (pair.is_none()) {
+        return std::nullopt;
+    }
+    if (PyTuple_Check(pair.ptr()) == 0 || PyTuple_GET_SIZE(pair.ptr()) != 2) {
+        throw py::type_error(std::string(function) +
+                             "(): incompatible validation, must be a pair");
+    }
+    const Argument x = network.checked_x(function, PyTuple_GET_ITEM(pair.ptr(), 0), x_);
+    const Argument t = network.checked_t(function, PyTuple_GET_ITEM(pair.ptr(), 1), x);
+    return std::pair(x, t);
+}
+
 // All but the arrays.
 FitSettings checked_settings(const char* function, const Fields& given, DType dtype) {
     FitSettings s;
@@ -179,6 +205,7 @@ FitSettings checked_settings(const char* function, const Fields& given, DType dt
     s.objective =
         checked_objective(function, given.real(kL1, "l1"), given.real(kL2, "l2"),
                           given.truth(kScikitLearn, "scikit_learn"));
+    s.weights_scale = given.truth(kWeightsScale, "weights_scale");
     s.dropout = given.real(kDropout, "dropout");
     s.clip_norm = given.real(kClipNorm, "clip_norm");
     require(s.dropout >= 0 && s.dropout < 1, function,
@@ -188,6 +215,16 @@ FitSettings checked_settings(const char* function, const Fields& given, DType dt
     return s;
 }
 
+// As many vectors of the parameters' size as the optimiser carries.
+void check_moments(const Network& network, const FitSettings& settings,
+                   const Argument& moments) {
+    const index_t copies = settings.optimizer == Optimizer::gd     ? 0
+                           : settings.optimizer == Optimizer::adam ? 2
+                                                                   : 1;
+    check_vector(moments, copies * network.n_params());
+    check_writable(moments);
+}
+
 }  // namespace
 
 void bind_fit_records(py::module_& m) {
@@ -195,9 +232,10 @@ void bind_fit_records(py::module_& m) {
     m.attr("FitSettings") =
         named_tuple("FitSettings", kSettingsFields,
                     py::make_tuple(true, 0.0, "gd", py::tuple(), 0.0, 0.0, 0.0, 0.0,
-                                   false, none, none, none));
+                                   false, none, none, none, none, 0, 0.0, false));
+    m.attr("FitResult") = named_tuple("FitResult", kResultFields, py::tuple());
     m.attr("FitHooks") =
-        named_tuple("FitHooks", kHooksFields, py::make_tuple(none, 0.0, none, 0, none));
+        named_tuple("FitHooks", kHooksFields, py::make_tuple(none, 0.0, none, 0));
 }
 
 FitArguments checked_fit(const Network& network, const char* function,
@@ -216,12 +254,14 @@ FitArguments checked_fit(const Network& network, const char* function,
         plain_data<std::int64_t>(function, "order", given.at(kOrder), x.rows());
     settings.rate = plain_data<double>(function, "rate", given.at(kRate), 1);
     require(step_count >= 0, function, "step_count must be >= 0");
+    const index_t patience = given.integer(kPatience, "patience");
+    const double min_delta = given.real(kMinDelta, "min_delta");
+    require(patience >= 0 && (patience == 0 || !given.at(kValidation).is_none()),
+            function, "patience must be >= 0, and 0 without validation data");
+    require(min_delta >= 0, function, "min_delta must be >= 0");
+    auto validation = checked_validation(network, function, given.at(kValidation), x);
     const Argument moments = network.checked(function, "moments", moments_);
-    const index_t copies = settings.optimizer == Optimizer::gd     ? 0
-                           : settings.optimizer == Optimizer::adam ? 2
-                                                                   : 1;
-    check_vector(moments, copies * network.n_params());
-    check_writable(moments);
+    check_moments(network, settings, moments);
     std::uint64_t* generator =
         generator_words(function, py::reinterpret_borrow<py::object>(state));
     auto weights = network.checked_weights(function, given.at(kWeights), x);
@@ -231,16 +271,50 @@ FitArguments checked_fit(const Network& network, const char* function,
         if (weights) {
             check_no_overlap(*written, *weights);
         }
+        if (validation) {
+            check_no_overlap(*written, validation->first);
+            check_no_overlap(*written, validation->second);
+        }
     }
     check_no_overlap(moments, params);
-    return {params, x, t, moments, weights, generator, step_count, settings, subset};
+    return {params,    x,          t,        moments,  weights,   validation,
+            generator, step_count, settings, patience, min_delta, subset};
 }
 
-py::tuple as_tuple(const FitResult& result) {
-    py::array_t<double> losses(static_cast<py::ssize_t>(result.loss.size()));
-    std::copy(result.loss.begin(), result.loss.end(), losses.mutable_data());
-    return py::make_tuple(losses, result.epochs, result.steps, result.seconds,
-                          name_of(result.reason));
+FitSettings checked_step(const Network& network, const char* function,
+                         py::handle settings_, const Argument& moments) {
+    const FitSettings settings =
+        checked_settings(function, Fields(function, settings_), network.dtype());
+    check_moments(network, settings, moments);
+    return settings;
+}
+
+py::object as_record(const FitResult& result) {
+    static PyObject* const type =
+        py::object(py::module_::import("siglin._core").attr("FitResult"))
+            .release()
+            .ptr();
+    static PyObject* const empty = py::array_t<double>(0).release().ptr();
+    const auto vector = [](const std::vector<double>& values) -> py::object {
+        if (values.empty()) {
+            return py::reinterpret_borrow<py::object>(empty);
+        }
+        py::array_t<double> array(static_cast<py::ssize_t>(values.size()));
+        std::copy(values.begin(), values.end(), array.mutable_data());
+        return array;
+    };
+    const py::tuple fields = py::make_tuple(
+        vector(result.loss), result.epochs, result.steps, result.seconds,
+        name_of(result.reason), vector(result.validation_loss),
+        result.best_epoch == 0 ? py::object(py::none()) : py::int_(result.best_epoch));
+    // A named tuple's own constructor is Python code.
+    const py::tuple given = py::make_tuple(fields);
+    PyObject* const record = PyTuple_Type.tp_new(reinterpret_cast<PyTypeObject*>(type),
+                                                 given.ptr(), nullptr);
+    if (record == nullptr) {
+        throw py::error_already_set();
+    }
+    return py::reinterpret_steal<py::object>(record);
 }
 
 }  // namespace siglin

@@ -24,7 +24,8 @@ constexpr const char* kActivations[] = {
 };
 constexpr const char* kLosses[] = {"bce", "squared_error", "cross_entropy", "poisson"};
 constexpr const char* kOptimizers[] = {"gd", "momentum", "nesterov", "adam"};
-constexpr const char* kReasons[] = {"epochs", "tol", "callback", "diverged"};
+constexpr const char* kReasons[] = {"epochs", "tol", "patience", "callback",
+                                    "diverged"};
 
 // find, for a Python object.
 template <const auto& kNames>

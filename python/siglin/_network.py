@@ -47,13 +47,14 @@ from siglin._layers import (
 from siglin._plan import plan_network
 from siglin._training.optimizers import Optimizer, check_fraction, check_optimizer
 from siglin._training.run import (
+    MAX_COUNT,
     Callback,
     History,
-    Validation,
     Watch,
     check_callback,
     check_loop,
     check_progress,
+    history_of,
     make_progress,
 )
 from siglin._training.saturation import LEAST_WORK, check_saturation
@@ -65,6 +66,9 @@ if TYPE_CHECKING:
 # What `Network.forward` keeps for `backward`: x, (outputs, derivatives) of each hidden
 # layer, and the last layer's pre-activations.
 _Tape: TypeAlias = tuple[Array, list[tuple[Array, Array]], Array]
+
+# Validation data or None, patience and min_delta, as the native loop takes them.
+Validation: TypeAlias = tuple[tuple[Array, Array] | None, int, float]
 
 
 class Network:
@@ -804,9 +808,9 @@ bias=True, dtype='float64')
         self._check_trainable("fit")
         data = self._pair("fit", x, t, finite=True)
         rows = len(data[0])
-        validation = None
+        validation: Validation = (None, 0, 0.0)
         if validation_data is not None or patience is not None or min_delta != 0:
-            validation = self._validation(validation_data, patience, min_delta)
+            validation = self._validation("fit", validation_data, patience, min_delta)
         generator = self._generator
         if seed is not None:
             generator = make_generator("fit", seed)
@@ -827,9 +831,12 @@ bias=True, dtype='float64')
             if sample_weight is None
             else check_weights("fit", sample_weight, rows, self.dtype),
             rate=None if schedule is None else np.array([step]),
+            validation=validation[0],
+            patience=validation[1],
+            min_delta=validation[2],
         )
         return self._fit(
-            data, generator, method, callback, progress, validation, schedule, settings
+            data, generator, method, callback, progress, schedule, settings
         )
 
     def _fit(
@@ -839,7 +846,6 @@ bias=True, dtype='float64')
         method: Optimizer,
         callback: Callback | None,
         progress: bool | int,
-        validation: Validation | None,
         schedule: Callable[[int], float] | None,
         settings: _core.FitSettings,
     ) -> History:
@@ -847,10 +853,10 @@ bias=True, dtype='float64')
         method.prepare("fit", self.n_params, self.dtype)
         shown = make_progress(progress, settings.epochs, len(data[0]))
         watch = Watch(callback, shown, self._params)
-        if validation is not None or schedule is not None:
-            watch.also(validation, schedule, settings.rate, settings.epochs)
+        if schedule is not None:
+            watch.follow("fit", schedule, settings.rate)
         try:
-            losses, epochs, steps, seconds, reason = self._native.fit(
+            result = self._native.fit(
                 self._parameters,
                 *data,
                 generator,
@@ -861,55 +867,43 @@ bias=True, dtype='float64')
                     watch.interval,
                     watch.on_step if shown.every else None,
                     shown.every,
-                    None if validation is None else validation.restore,
                 ),
             )
         finally:
             shown.close()
-        if reason == "diverged":
+        epochs = result.epochs
+        if result.reason == "diverged":
             step_size = settings.lr if schedule is None else float(watch.rate[0])
             msg = (
                 f"fit: the loss or the parameters became non-finite in epoch {epochs}, "
-                f"step {steps + 1}; the last finite parameters are kept. A smaller lr may "
-                f"help (lr is {step_size})"
+                f"step {result.steps + 1}; the last finite parameters are kept. A smaller "
+                f"lr may help (lr is {step_size})"
             )
             raise DivergenceError(msg)
         work = float(self.n_params) * len(data[0]) * epochs
         if work >= LEAST_WORK and len(self.layers) > 1:
-            check_saturation(self.layers, self.loss_name, float(losses[-1]), *data)
-        if validation is None:
-            return History(losses, epochs, steps, seconds, reason)  # type: ignore[arg-type]
-        return History(
-            losses,  # type: ignore[arg-type]
-            epochs,
-            steps,
-            seconds,
-            "patience" if watch.out_of_patience else reason,
-            validation.losses,
-            validation.best_epoch,
-        )
+            loss = float(result.losses[-1])
+            check_saturation(self.layers, self.loss_name, loss, *data)
+        return history_of(result)
 
     def _validation(
-        self, data: object, patience: int | None, min_delta: float
-    ) -> Validation | None:
-        """Return what takes the loss of checked validation data."""
-        min_delta = check_not_negative("fit", "min_delta", min_delta)
+        self, function: str, data: object, patience: int | None, min_delta: float
+    ) -> Validation:
+        """Return checked validation data, patience (0: any) and min_delta."""
+        min_delta = check_not_negative(function, "min_delta", min_delta)
         if patience is not None:
-            patience = check_integer("fit", "patience", patience, 1)
+            patience = check_integer(function, "patience", patience, 1, MAX_COUNT)
         if data is None:
             if patience is not None:
-                raise ValueError("fit: patience needs validation_data")
-            return None
+                raise ValueError(f"{function}: patience needs validation_data")
+            return None, 0, 0.0
         if not isinstance(data, tuple | list) or len(data) != 2:
-            raise TypeError("fit: validation_data must be a pair (x, t)")
+            raise TypeError(f"{function}: validation_data must be a pair (x, t)")
         try:
-            x, t = self._pair("fit", *data, finite=True)
+            pair = self._pair(function, *data, finite=True)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{error} (in validation_data)") from None
-        params = self._params
-        return Validation(
-            lambda: self._native.loss(params, x, t), params, patience, min_delta
-        )
+        return pair, patience or 0, min_delta
 
     def learn_one(self, x: ArrayLike, t: ArrayLike, *, lr: float = 0.1) -> float:
         """Take one step of gradient descent on one row, and return its loss before.
@@ -970,7 +964,7 @@ bias=True, dtype='float64')
         row = check_row("learn_one", "x", x, dtype, plan.sizes[0])
         check_finite("learn_one", "x", row)
         targets = check_row_targets("learn_one", t, plan.sizes[-1], plan.loss, dtype)
-        losses, _, _, _, reason = self._native.fit(
+        result = self._native.fit(
             self._parameters,
             row,
             targets,
@@ -979,14 +973,14 @@ bias=True, dtype='float64')
             np.empty(0, dtype),
             function="learn_one",
         )
-        if reason == "diverged":
+        if result.reason == "diverged":
             msg = (
                 f"learn_one: the loss or the parameters would become non-finite; the "
                 f"parameters are kept as they were. A smaller lr may help (lr is "
                 f"{step})"
             )
             raise DivergenceError(msg)
-        return float(losses[0])
+        return float(result.losses[0])
 
     # ---- checks ----------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """fit_many: networks trained side by side, one on each core."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,16 +12,30 @@ from siglin._data.arrays import (
     Array,
     ArrayLike,
     check_flag,
+    check_not_negative,
     check_positive,
     check_shape,
 )
-from siglin._data.checks import check_finite
+from siglin._data.checks import check_finite, check_weights
 from siglin._layers import make_generator
-from siglin._network import Network
-from siglin._training.optimizers import Optimizer, check_optimizer
-from siglin._training.run import MAX_COUNT, History, check_loop, make_progress
+from siglin._network import Network, Validation
+from siglin._training.optimizers import Optimizer, check_fraction, check_optimizer
+from siglin._training.run import (
+    MAX_COUNT,
+    History,
+    Silence,
+    TrainingState,
+    Watch,
+    check_callback,
+    check_loop,
+    history_of,
+    make_progress,
+)
 from siglin._warnings import warn
 from siglin.errors import DTypeError, ShapeError
+
+LearningRate: TypeAlias = float | Callable[[int], float]
+ManyCallback: TypeAlias = Callable[[int, TrainingState], Any]
 
 
 def fit_many(
@@ -28,14 +43,23 @@ def fit_many(
     x: ArrayLike,
     t: ArrayLike | Sequence[ArrayLike],
     *,
-    lr: float | Sequence[float] = 0.1,
+    lr: LearningRate | Sequence[LearningRate] = 0.1,
     rows: Sequence[ArrayLike | None] | None = None,
-    epochs: int = 1,
-    batch_size: int | None = None,
-    shuffle: bool = True,
+    epochs: int | Sequence[int] = 1,
+    batch_size: int | Sequence[int | None] | None = None,
+    shuffle: bool | Sequence[bool] = True,
     seed: int | Sequence[int | None] | None = None,
     optimizer: str | Sequence[str | Optimizer] = "gd",
-    tol: float = 0.0,
+    sample_weight: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    l1: float | Sequence[float] = 0.0,
+    l2: float | Sequence[float] = 0.0,
+    dropout: float | Sequence[float] = 0.0,
+    clip_norm: float | Sequence[float | None] | None = None,
+    validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+    patience: int | Sequence[int | None] | None = None,
+    min_delta: float | Sequence[float] = 0.0,
+    tol: float | Sequence[float] = 0.0,
+    callback: ManyCallback | None = None,
     progress: bool = False,
 ) -> list[History]:
     """Train several networks on the same rows, side by side on all cores.
@@ -54,20 +78,32 @@ def fit_many(
     t : array_like, shape (rows, n_out), or a list of arrays
         Targets as in `Network.fit`. A list or tuple of as many arrays as there are
         networks has those of each.
-    lr : float or sequence of float, default 0.1
-        Step size, dimensionless, > 0; one for all, or one for each.
+    lr : float, callable or sequence, default 0.1
+        Step size, dimensionless, > 0, or a schedule as in `Network.fit`; one for all, or
+        one for each.
     rows : sequence, optional
         For each network the rows that it sees, as from ``x[rows[k]], t[rows[k]]``: None
         (all), numbers from 0 (in this order, and as often as they stand there), or a
         mask. None for all networks sees all rows.
-    epochs, batch_size, shuffle, tol
-        As in `Network.fit`, for all networks.
+    epochs, batch_size, shuffle, tol, l1, l2, dropout, clip_norm
+        As in `Network.fit`; one for all, or a sequence with one for each.
     seed : int or sequence, optional
         Of the permutations, one for all or one (or None) for each. None goes on with each
         network's own generator.
     optimizer : str or sequence, default "gd"
         A name for all, or for each a name or an object such as ``siglin.Adam()``, whose
         memory goes on across fits.
+    sample_weight : array_like, shape (rows,), or a list of arrays, optional
+        As in `Network.fit`, for the rows of x. A list or tuple of as many arrays as there
+        are networks has those of each, or None.
+    validation_data : (x, t), optional
+        As in `Network.fit`, for all networks; each is judged by its own loss.
+    patience, min_delta : int or None, float, or sequences
+        As in `Network.fit`; one for all, or one for each.
+    callback : callable, optional
+        Called as ``callback(k, state)`` on the calling thread after each epoch of
+        network k, with what `Network.fit` tells a callback. Returning True stops that
+        network. An exception ends all fits and arrives unchanged.
     progress : bool, default False
         Whether to show the epochs of all networks together, as in `Network.fit`.
 
@@ -94,11 +130,14 @@ def fit_many(
 
     Notes
     -----
-    Nothing is changed before all arguments are checked. There is no callback: the fits
-    run without the interpreter's lock. A fit stays on one thread, and each thread takes
-    the next fit when it is done with one: networks in the order of their work, the
-    longest first, share the cores best. One large network is better left to
+    Nothing is changed before all arguments are checked. A fit stays on one thread, and
+    each thread takes the next fit as soon as it is free: networks in the order of their
+    work, the longest first, share the cores best. One large network is better left to
     `Network.fit`, which shares its products.
+
+    The fits run without the interpreter's lock. With a callback or a schedule the
+    networks advance together, an epoch each, and Python is called in between: the epochs
+    of small networks are then too short to share.
 
     Examples
     --------
@@ -121,13 +160,36 @@ def fit_many(
     """
     nets = _check_networks(networks)
     count = len(nets)
+    rates = _one_each("lr", lr, count)
+    schedules = [rate if callable(rate) else None for rate in rates]
     step_sizes = [
-        check_positive("fit_many", "lr", one) for one in _one_each("lr", lr, count)
+        check_positive("fit_many", "lr", rate(0) if callable(rate) else rate)
+        for rate in rates
     ]
-    epochs, batch_size, shuffle, tol = check_loop(
-        "fit_many", epochs, batch_size, shuffle, tol
-    )
+    loops = [
+        check_loop("fit_many", *loop)
+        for loop in zip(
+            _one_each("epochs", epochs, count),
+            _one_each("batch_size", batch_size, count),
+            _one_each("shuffle", shuffle, count),
+            _one_each("tol", tol, count),
+            strict=True,
+        )
+    ]
+    check_callback("fit_many", callback)
     progress = check_flag("fit_many", "progress", progress)
+    penalties = [
+        [check_not_negative("fit_many", name, one) for one in _one_each(name, v, count)]
+        for name, v in (("l1", l1), ("l2", l2))
+    ]
+    dropouts = [
+        check_fraction("fit_many", "dropout", one)
+        for one in _one_each("dropout", dropout, count)
+    ]
+    norms = [
+        0.0 if one is None else check_positive("fit_many", "clip_norm", one)
+        for one in _one_each("clip_norm", clip_norm, count)
+    ]
     generators = [
         net._generator if one is None else make_generator("fit_many", one)
         for net, one in zip(nets, _one_each("seed", seed, count), strict=True)
@@ -138,37 +200,60 @@ def fit_many(
     inputs = _check_inputs(nets, x)
     targets = _check_targets(nets, t, len(inputs))
     subsets = _check_rows(rows, count, len(inputs))
+    weights = _check_weights(nets, sample_weight, len(inputs))
+    validations = _check_validations(nets, validation_data, patience, min_delta)
     for net, method in zip(nets, methods, strict=True):
         method.prepare("fit_many", net.n_params, net.dtype)
-    rows_each = min(batch_size or MAX_COUNT, MAX_COUNT)
-    jobs = [
-        (
-            net._native,
-            net._parameters,
-            target,
-            subset,
-            generator,
-            _core.FitSettings(
-                step_size, epochs, rows_each, shuffle, tol, method.name, method.options
-            ),
-            method.memory,
+    jobs: list[_core.FitJob] = []
+    for k, net in enumerate(nets):
+        epochs_, batch_size_, shuffle_, tol_ = loops[k]
+        method, (held_out, patience_, min_delta_) = methods[k], validations[k]
+        watch = Watch(
+            None if callback is None else partial(callback, k), Silence(), net.params
         )
-        for net, target, subset, generator, step_size, method in zip(
-            nets, targets, subsets, generators, step_sizes, methods, strict=True
+        schedule = schedules[k]
+        rate = None if schedule is None else np.array([step_sizes[k]])
+        if schedule is not None:
+            watch.follow("fit_many", schedule, rate)
+        settings = _core.FitSettings(
+            step_sizes[k],
+            epochs_,
+            min(batch_size_ or MAX_COUNT, MAX_COUNT),
+            shuffle_,
+            tol_,
+            method.name,
+            method.options,
+            penalties[0][k],
+            penalties[1][k],
+            dropouts[k],
+            norms[k],
+            weights=weights[k],
+            rate=rate,
+            validation=held_out,
+            patience=patience_,
+            min_delta=min_delta_,
         )
-    ]
-    shown = make_progress(progress, count * epochs, 0)
+        jobs.append(
+            (
+                net._native,
+                net._parameters,
+                targets[k],
+                subsets[k],
+                generators[k],
+                settings,
+                method.memory,
+                watch.on_epoch if watch.wants_epochs else None,
+            )
+        )
+    shown = make_progress(progress, sum(loop[0] for loop in loops), 0)
     try:
         results = _core.fit_many(
             inputs, jobs, on_progress=shown.epochs_of_all if progress else None
         )
-        shown.epochs_of_all(sum(done for _, done, *_ in results))
+        shown.epochs_of_all(sum(result.epochs for result in results))
     finally:
         shown.close()
-    histories = [
-        History(losses.tolist(), done, total, seconds, reason)
-        for losses, done, total, seconds, reason in results
-    ]
+    histories = list(map(history_of, results))
     _warn_of_divergence(histories)
     return histories
 
@@ -272,6 +357,50 @@ def _check_targets(nets: Sequence[Network], t: object, rows: int) -> list[Array]
         ready[id(one), net.loss_name, net.layers[-1].n_out]
         for net, one in zip(nets, given, strict=True)
     ]
+
+
+def _check_weights(
+    nets: Sequence[Network], weights: Any, rows: int
+) -> list[Array | None]:
+    """Return the weights of the rows for each network, or None."""
+    dtype = nets[0].dtype
+    several = isinstance(weights, list | tuple) and all(
+        one is None or _is_array(one) for one in weights
+    )
+    if not several:
+        if weights is None:
+            return [None] * len(nets)
+        return [check_weights("fit_many", weights, rows, dtype)] * len(nets)
+    if len(weights) != len(nets):
+        msg = (
+            f"fit_many: a list of arrays sample_weight must have one for each of the "
+            f"{len(nets)} networks, got {len(weights)}"
+        )
+        raise ValueError(msg)
+    return [
+        None if one is None else check_weights("fit_many", one, rows, dtype)
+        for one in weights
+    ]
+
+
+def _check_validations(
+    nets: Sequence[Network], data: Any, patience: Any, min_delta: Any
+) -> list[Validation]:
+    """Return what each network is judged by; the arrays of equal targets are shared."""
+    count = len(nets)
+    ready: dict[tuple[str, int], Validation] = {}
+    validations: list[Validation] = []
+    for net, most, least in zip(
+        nets,
+        _one_each("patience", patience, count),
+        _one_each("min_delta", min_delta, count),
+        strict=True,
+    ):
+        key = net.loss_name, net.layers[-1].n_out
+        given: Any = ready[key][0] if key in ready else data
+        ready[key] = net._validation("fit_many", given, most, least)
+        validations.append(ready[key])
+    return validations
 
 
 def _is_array(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""What surrounds a fit: its history, its callback, its progress and its validation."""
+"""What surrounds a fit: its history, its callback and its progress."""
 
 import importlib
 import math
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
+from siglin import _core
 from siglin._data.arrays import (
     Array,
     check_flag,
@@ -93,6 +94,19 @@ class _Losses:
 
 
 History.loss = _Losses()  # type: ignore[assignment]
+
+
+def history_of(result: "_core.FitResult") -> History:
+    """Return what the native loop did."""
+    return History(
+        result.losses,  # type: ignore[arg-type]
+        result.epochs,
+        result.steps,
+        result.seconds,
+        result.reason,
+        result.validation_losses.tolist() if result.validation_losses.size else (),
+        result.best_epoch,
+    )
 
 
 class TrainingState(NamedTuple):
@@ -280,60 +294,6 @@ def make_progress(progress: bool | int, epochs: int, rows: int) -> Silence:
     return Bar(tqdm, epochs, rows)
 
 
-class Validation:
-    """The losses of the validation data, and the best parameters so far.
-
-    A loss that is NaN or infinite is never the best.
-
-    Parameters
-    ----------
-    loss : callable
-        Returns the loss of the validation data.
-    params : ndarray
-        The parameters that the fit writes into.
-    patience : int or None
-        How many epochs in a row may pass without an improvement; None is any number,
-        and nothing is restored.
-    min_delta : float
-        A loss is an improvement if it is smaller than the best one by more than this.
-    """
-
-    def __init__(
-        self,
-        loss: Callable[[], float],
-        params: Array,
-        patience: int | None,
-        min_delta: float,
-    ) -> None:
-        self.loss = loss
-        self.params = params
-        self.patience = patience
-        self.min_delta = min_delta
-        self.losses: list[float] = []
-        self.best = np.inf
-        self.best_epoch: int | None = None
-        self.best_params: Array | None = None
-
-    def epoch(self) -> bool:
-        """Take the loss of an epoch; return whether patience has run out."""
-        loss = self.loss()
-        self.losses.append(loss)
-        if self.patience is None:
-            return False
-        now = len(self.losses)
-        first = self.best_epoch is None
-        if math.isfinite(loss) and (first or loss < self.best - self.min_delta):
-            self.best = loss
-            self.best_epoch = now
-            self.best_params = self.params.copy()
-        return now - (self.best_epoch or 0) >= self.patience
-
-    def restore(self) -> None:
-        """Put the best parameters back; without any, the last ones stay."""
-        if self.best_params is not None:
-            self.params[...] = self.best_params
-
-
 class Watch:
     """What the native loop calls.
 
@@ -352,9 +312,7 @@ class Watch:
     ) -> None:
         self.callback = callback
         self.progress = progress
-        self.validation: Validation | None = None
         self.schedule: Callable[[int], float] | None = None
-        self.out_of_patience = False
         self.params = params.view()
         self.params.flags.writeable = False
         # A callback is called after every epoch, progress does not need to be.
@@ -368,40 +326,36 @@ class Watch:
         """
         return self.interval < math.inf or self.progress.every > 0
 
-    def also(
-        self,
-        validation: Validation | None,
-        schedule: Callable[[int], float] | None,
-        rate: Any,
-        epochs: int,
+    def follow(
+        self, function: str, schedule: Callable[[int], float], rate: Any
     ) -> None:
-        """Take validation losses, and step sizes from a schedule, at every epoch's end.
+        """Take step sizes from a schedule, at every epoch's end.
 
         The native loop reads the next epoch's step size from ``rate``, of shape (1,). A
         schedule is not asked for an epoch beyond the last one.
         """
-        self.validation = validation
+        self.function = function
         self.schedule = schedule
         self.rate = rate
-        self.epochs = epochs
         self.interval = 0.0
 
-    def on_epoch(self, epoch: int, step: int, loss: float) -> bool:
+    def on_epoch(
+        self,
+        epoch: int,
+        step: int,
+        loss: float,
+        of_validation: float | None,
+        last: bool,
+    ) -> bool:
         """Return whether to stop after this epoch."""
         self.progress.epoch(epoch, step, loss)
-        of_validation = None
-        if self.validation is not None:
-            self.out_of_patience = self.validation.epoch()
-            of_validation = self.validation.losses[-1]
         if self.callback is not None:
             state = TrainingState(epoch, step, loss, self.params, of_validation)
             if self.callback(state):
-                self.out_of_patience = False  # the callback's wish comes first
                 return True
-        goes_on = not self.out_of_patience
-        if self.schedule is not None and goes_on and epoch < self.epochs:
-            self.rate[0] = check_positive("fit", "lr", self.schedule(epoch))
-        return self.out_of_patience
+        if self.schedule is not None and not last:
+            self.rate[0] = check_positive(self.function, "lr", self.schedule(epoch))
+        return False
 
     def on_step(self, epoch: int, step: int, loss: float) -> None:
         """Show a step."""

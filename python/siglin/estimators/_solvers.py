@@ -176,11 +176,11 @@ def run_epochs(
     if not data.is_sparse:
         before = memory.steps
 
-        def on_epoch(epoch: int, step: int, loss: float) -> bool:
+        def on_epoch(epoch: int, step: int, loss: float, *_: object) -> bool:
             memory.steps = before + step
             return after_epoch(loss, epoch)
 
-        *_, reason = network.fit(
+        result = network.fit(
             params,
             data.x,
             data.t,
@@ -190,13 +190,13 @@ def run_epochs(
             before,
             _core.FitHooks(on_epoch),
         )
-        return bool(reason != "diverged")
+        return bool(result.reason != "diverged")
 
     in_order = np.arange(data.rows)
     for epoch in range(1, epochs + 1):
         total = 0.0
         for piece in data.dense(in_order if order is None else order, batch_size):
-            losses, _, steps, _, reason = network.fit(
+            result = network.fit(
                 params,
                 piece.x,
                 piece.t,
@@ -205,10 +205,10 @@ def run_epochs(
                 memory.moments,
                 memory.steps,
             )
-            memory.steps += steps
-            if reason == "diverged":
+            memory.steps += result.steps
+            if result.reason == "diverged":
                 return False
-            total += losses[0] * piece.rows
+            total += result.losses[0] * piece.rows
         if after_epoch(total / data.rows, epoch):
             break
     return True
