@@ -183,8 +183,35 @@ class Network:
         self, params: Parameters, x: Matrix, out: Matrix | None
     ) -> Matrix | None: ...
     def learn_now(
-        self, params: Parameters, x: Array, t: Array | float, lr: float
+        self,
+        params: Parameters,
+        x: Array,
+        t: Array | float,
+        lr: float,
+        optimizer: str,
+        sample_weight: float | None,
+        l1: float,
+        l2: float,
+        dropout: float,
+        clip_norm: float | None,
     ) -> float | None: ...
+    def learn(
+        self,
+        params: Parameters | Vector,
+        x: Matrix,
+        t: Matrix,
+        state: GeneratorState,
+        settings: FitSettings,
+        moments: OptimizerMemory | Vector,
+        function: str,
+    ) -> FitResult: ...
+    def step(
+        self,
+        params: Parameters | Vector,
+        grads: Vector,
+        settings: FitSettings,
+        moments: OptimizerMemory | Vector,
+    ) -> bool: ...
     def forward(
         self, params: Parameters | Vector, x: Matrix
     ) -> tuple[Matrix, list[tuple[Matrix, Matrix]], Matrix]: ...

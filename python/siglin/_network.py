@@ -175,6 +175,7 @@ class Network:
         n_params = plan.n_params(net_dtype)
         self._plan = plan
         self._generator = state
+        self._online: Optimizer | None = None
         self._own_vectors(n_params, net_dtype)
         self._build(given)
         if not given:
@@ -279,6 +280,7 @@ class Network:
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Arrays may come back memory-mapped, read-only or misaligned: joblib, Ray and
         # Dask see to that.
+        self._online = None
         vars(self).update(
             {name: value for name, value in state.items() if name not in _VECTORS}
         )
@@ -318,6 +320,7 @@ class Network:
         """
         new_dtype = check_dtype("astype", dtype)
         state = self.__getstate__()
+        state["_online"] = None
         for name in ("params", "grads"):
             state[f"_{name}"] = plain("astype", name, state[f"_{name}"], new_dtype)
         network = type(self).__new__(type(self))
@@ -639,18 +642,35 @@ bias=True, dtype='float64')
             raise RuntimeError(f"{function}: forward comes first")
         return self._tape
 
-    def update(self, lr: float) -> None:
-        """Take the step params -= lr * grads.
+    def update(
+        self,
+        lr: float,
+        *,
+        optimizer: str | Optimizer = "gd",
+        l1: float = 0.0,
+        l2: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
+        """Take one step by `grads`: params -= lr * grads, or an optimiser's.
 
         Parameters
         ----------
         lr : float
-            Step size, dimensionless, finite. A negative one climbs, 0 changes nothing.
+            Step size, dimensionless, finite. Of plain descent without an option a
+            negative one climbs and 0 changes nothing; else > 0.
+        optimizer : str or object, default "gd"
+            As in `learn_one`.
+        l1, l2, clip_norm
+            As in `fit`: the penalties' gradients are added, then the 2-norm is clipped.
+            `grads` stays as it is.
 
         Raises
         ------
         TypeError, ValueError
-            If lr is not a real number, or NaN or infinite.
+            If an argument is of another kind or out of range.
+        DivergenceError
+            If a parameter would no longer be finite. Then the parameters are as they
+            were. (Plain descent without an option does not look.)
         RuntimeError
             If another thread fits the network ("busy").
 
@@ -662,9 +682,90 @@ bias=True, dtype='float64')
         >>> net.update(0.5)
         >>> net.params
         array([-0.5, -1. ])
+        >>> net.update(0.5, optimizer="adam")
+        >>> net.params.round(6)
+        array([-1. , -1.5])
         """
-        step = check_real("update", "lr", lr)
-        self._native.update(self._parameters, self._grads, step)
+        if optimizer == "gd" and l1 == 0 and l2 == 0 and clip_norm is None:
+            step = check_real("update", "lr", lr)
+            self._native.update(self._parameters, self._grads, step)
+            return
+        method = self._optimizer_online("update", optimizer)
+        settings = self._step_settings("update", lr, method, 1, l1, l2, 0.0, clip_norm)
+        memory = self._memory_online("update", optimizer, method)
+        if not self._native.step(self._parameters, self._grads, settings, memory):
+            raise DivergenceError(_DIVERGES.format("update", settings.lr))
+
+    def reset_optimizer(self) -> None:
+        """Forget what an optimiser's name has kept in `learn_one`, `learn_many`, `update`.
+
+        Examples
+        --------
+        >>> import siglin
+        >>> net = siglin.Neuron(1)
+        >>> loss = net.learn_one([1.0], 1, lr=0.1, optimizer="adam")
+        >>> net.reset_optimizer()  # the next step is a first one
+        """
+        self._online = None
+
+    def _optimizer_online(
+        self, function: str, optimizer: str | Optimizer
+    ) -> Optimizer | None:
+        """Return the optimiser of a step: for a name the one that the network keeps.
+
+        None is plain descent, which needs no memory.
+        """
+        kept = self._online
+        if isinstance(optimizer, str):
+            if optimizer == "gd":
+                return None
+            if kept is not None and kept.name == optimizer:
+                return kept
+        return check_optimizer(function, optimizer)
+
+    def _memory_online(
+        self, function: str, optimizer: str | Optimizer, method: Optimizer | None
+    ) -> "_core.OptimizerMemory | Array":
+        """Return an optimiser's memory, ready for a step; keep that of a name."""
+        if method is None:
+            return np.empty(0, self.dtype)
+        method.prepare(function, self.n_params, self.dtype)
+        if isinstance(optimizer, str):
+            self._online = method
+        return method.memory
+
+    def _step_settings(
+        self,
+        function: str,
+        lr: float,
+        method: Optimizer | None,
+        rows: int,
+        l1: float,
+        l2: float,
+        dropout: float,
+        clip_norm: float | None,
+        weights: Array | None = None,
+        *,
+        weights_scale: bool = False,
+    ) -> "_core.FitSettings":
+        """Return the checked settings of one step on so many rows."""
+        return _core.FitSettings(
+            check_positive(function, "lr", lr),
+            1,
+            rows,
+            False,
+            0.0,
+            "gd" if method is None else method.name,
+            () if method is None else method.options,
+            0.0 if l1 == 0 else check_not_negative(function, "l1", l1),
+            0.0 if l2 == 0 else check_not_negative(function, "l2", l2),
+            0.0 if dropout == 0 else check_fraction(function, "dropout", dropout),
+            0.0
+            if clip_norm is None
+            else check_positive(function, "clip_norm", clip_norm),
+            weights=weights,
+            weights_scale=weights_scale,
+        )
 
     # ---- training --------------------------------------------------------------------
 
@@ -905,8 +1006,20 @@ bias=True, dtype='float64')
             raise type(error)(f"{error} (in validation_data)") from None
         return pair, patience or 0, min_delta
 
-    def learn_one(self, x: ArrayLike, t: ArrayLike, *, lr: float = 0.1) -> float:
-        """Take one step of gradient descent on one row, and return its loss before.
+    def learn_one(
+        self,
+        x: ArrayLike,
+        t: ArrayLike,
+        *,
+        lr: float = 0.1,
+        optimizer: str | Optimizer = "gd",
+        sample_weight: float | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        dropout: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> float:
+        """Take one step on one row, and return its loss before.
 
         Parameters
         ----------
@@ -917,12 +1030,22 @@ bias=True, dtype='float64')
             "cross_entropy".
         lr : float, default 0.1
             Step size, dimensionless, > 0.
+        optimizer : str or object, default "gd"
+            A name as in `fit`, whose memory the network keeps from step to step: begun at
+            its first step, and anew where another name comes, or after
+            `reset_optimizer`. Fits do not touch it; copies and pickles have it, files do
+            not. Or an object such as ``siglin.Adam()``, with its own memory.
+        sample_weight : float, optional
+            Multiplies the gradient of the row's loss, finite and >= 0; with 0 there is no
+            step. None is 1.
+        l1, l2, dropout, clip_norm
+            As in `fit`.
 
         Returns
         -------
         float
-            The loss of this row with the parameters as they were: of a stream, what the
-            network would have paid for it unseen.
+            The loss of this row with the parameters as they were, and the penalties; of a
+            stream, the network's loss on a row that it has not seen.
 
         Raises
         ------
@@ -932,14 +1055,14 @@ bias=True, dtype='float64')
             If the loss or a parameter would no longer be finite. The parameters are as
             they were.
         RuntimeError
-            If the network is busy with a fit.
+            If the network or the optimizer is busy with a fit.
 
         Notes
         -----
-        The step has the bits of ``fit(x[None, :], t[None, :], lr=lr)``. In a network of
-        at most 4096 parameters and eight layers it takes a microsecond or two, given
-        arrays of the network's dtype, or numbers; other networks and arguments take the
-        general path, some tens of microseconds.
+        The step has the bits of ``fit(x[None, :], t[None, :], lr=lr)``, or of a fit with
+        the same options. Plain descent in a network of at most 4096 parameters and eight
+        layers takes a microsecond or two, given arrays of the network's dtype, or
+        numbers; options and other arguments cost some ten microseconds more.
 
         Examples
         --------
@@ -953,34 +1076,155 @@ bias=True, dtype='float64')
         >>> bool(np.mean(losses[-100:]) < np.mean(losses[:100]) / 2)
         True
         """
-        loss = self._learn_now(self._parameters, x, t, lr)
-        return self._learn_any(x, t, lr) if loss is None else loss
+        loss = self._learn_now(
+            self._parameters,
+            x,
+            t,
+            lr,
+            optimizer,
+            sample_weight,
+            l1,
+            l2,
+            dropout,
+            clip_norm,
+        )
+        if loss is not None:
+            return loss
+        options = (l1, l2, dropout, clip_norm)
+        return self._learn_row(x, t, lr, optimizer, sample_weight, options)
 
-    def _learn_any(self, x: object, t: object, lr: float) -> float:
-        """Check all arguments of learn_one, and take its step by way of a fit."""
-        step = check_positive("learn_one", "lr", lr)
+    def _learn_row(
+        self,
+        x: object,
+        t: object,
+        lr: float,
+        optimizer: str | Optimizer,
+        sample_weight: float | None,
+        options: tuple[float, float, float, float | None],
+    ) -> float:
+        """Check all arguments of learn_one, and take its step."""
+        weight = 1.0
+        if sample_weight is not None:
+            weight = check_not_negative("learn_one", "sample_weight", sample_weight)
+        check_positive("learn_one", "lr", lr)
         self._check_trainable("learn_one")
         plan, dtype = self._plan, self.dtype
         row = check_row("learn_one", "x", x, dtype, plan.sizes[0])
         check_finite("learn_one", "x", row)
         targets = check_row_targets("learn_one", t, plan.sizes[-1], plan.loss, dtype)
-        result = self._native.fit(
-            self._parameters,
-            row,
-            targets,
-            self._generator,
-            _core.FitSettings(step, 1, 1),
-            np.empty(0, dtype),
-            function="learn_one",
+        if weight == 1:
+            return self._learn("learn_one", row, targets, lr, optimizer, options)
+        # The loss counts the row once, whatever it weighs.
+        penalty = self._penalty(*options[:2])
+        if weight == 0:
+            return self._native.loss(self._parameters, row, targets) + penalty
+        weights: Array = np.full_like(row[0, :1], weight)
+        loss = self._learn("learn_one", row, targets, lr, optimizer, options, weights)
+        return (loss - penalty) / float(weights[0]) + penalty
+
+    def learn_many(
+        self,
+        x: ArrayLike,
+        t: ArrayLike,
+        *,
+        lr: float = 0.1,
+        optimizer: str | Optimizer = "gd",
+        sample_weight: ArrayLike | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        dropout: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> float:
+        """Take one step on a batch of rows, and return its loss before.
+
+        Parameters
+        ----------
+        x : array_like, shape (rows, n_in)
+            Finite numbers.
+        t : array_like, shape (rows, n_out)
+            Targets, as in `loss`.
+        lr, optimizer
+            As in `learn_one`.
+        sample_weight : array_like, shape (rows,), optional
+            As in `fit`: how much each row counts beside the others.
+        l1, l2, dropout, clip_norm
+            As in `fit`.
+
+        Returns
+        -------
+        float
+            The mean loss of the rows, by their weights, with the parameters as they were,
+            and the penalties.
+
+        Raises
+        ------
+        ShapeError, DTypeError, TypeError, ValueError, DivergenceError, RuntimeError
+            As `learn_one`.
+
+        Notes
+        -----
+        The step has the bits of a fit of one epoch and one batch with the same options.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import siglin
+        >>> rng = np.random.default_rng(0)
+        >>> net = siglin.Network([2, 1], seed=0)
+        >>> losses = []
+        >>> for _ in range(100):
+        ...     x = rng.normal(size=(32, 2))
+        ...     t = (x[:, 0] > x[:, 1]).astype(float)
+        ...     losses.append(net.learn_many(x, t, lr=0.1, optimizer="adam"))
+        >>> losses[-1] < losses[0] / 3
+        True
+        """
+        check_positive("learn_many", "lr", lr)
+        self._check_trainable("learn_many")
+        data = self._pair("learn_many", x, t, finite=True)
+        weights = None
+        if sample_weight is not None:
+            rows = len(data[0])
+            weights = check_weights("learn_many", sample_weight, rows, self.dtype)
+        options = (l1, l2, dropout, clip_norm)
+        return self._learn("learn_many", *data, lr, optimizer, options, weights)
+
+    def _learn(
+        self,
+        function: str,
+        x: Array,
+        t: Array,
+        lr: float,
+        optimizer: str | Optimizer,
+        options: tuple[float, float, float, float | None],
+        weights: Array | None = None,
+    ) -> float:
+        """Take a step on checked rows."""
+        method = self._optimizer_online(function, optimizer)
+        settings = self._step_settings(
+            function,
+            lr,
+            method,
+            len(x),
+            *options,
+            weights,
+            weights_scale=function == "learn_one",
+        )
+        memory = self._memory_online(function, optimizer, method)
+        result = self._native.learn(
+            self._parameters, x, t, self._generator, settings, memory, function
         )
         if result.reason == "diverged":
-            msg = (
-                f"learn_one: the loss or the parameters would become non-finite; the "
-                f"parameters are kept as they were. A smaller lr may help (lr is "
-                f"{step})"
-            )
-            raise DivergenceError(msg)
+            raise DivergenceError(_DIVERGES.format(function, settings.lr))
         return float(result.losses[0])
+
+    def _penalty(self, l1: float, l2: float) -> float:
+        """Return what l1 and l2 add to a loss."""
+        if l1 == 0 and l2 == 0:
+            return 0.0
+        views = self._plan.views(self._parameters.snapshot())
+        w = np.concatenate([v.ravel() for v in views.values() if v.ndim == 2])
+        return float(l1 * np.abs(w).sum() + l2 * (w * w).sum() / 2)
 
     # ---- checks ----------------------------------------------------------------------
 
@@ -1017,6 +1261,11 @@ _NOT_KEPT = {
     "_predict_now",
     "_tape",
 }
+
+_DIVERGES = (
+    "{}: the loss or the parameters would become non-finite; the parameters are kept as "
+    "they were. A smaller lr may help (lr is {})"
+)
 
 # Of a state: their values go into vectors of the network's own.
 _VECTORS = {"_params", "_grads", "_generator"}
