@@ -31,6 +31,7 @@ from siglin._training.run import (
     history_of,
     make_progress,
 )
+from siglin._training.saturation import LEAST_WORK, SAMPLE, check_saturation
 from siglin._warnings import warn
 from siglin.errors import DTypeError, ShapeError
 
@@ -124,6 +125,8 @@ def fit_many(
 
     Warns
     -----
+    SaturationWarning
+        Of each network as of `Network.fit`.
     RuntimeWarning
         If a network diverged. It is no exception, as in `Network.fit`, because that would
         keep the histories of the others back: among many step sizes some are too large.
@@ -255,6 +258,8 @@ def fit_many(
         shown.close()
     histories = list(map(history_of, results))
     _warn_of_divergence(histories)
+    for k, net in enumerate(nets):
+        _warn_of_saturation(k, net, histories[k], inputs, targets[k], subsets[k])
     return histories
 
 
@@ -465,6 +470,26 @@ def _check_subset(name: str, entry: Any, available: int) -> npt.NDArray[np.int64
         )
         raise ValueError(msg)
     return np.array(given, np.int64)
+
+
+def _warn_of_saturation(
+    k: int,
+    net: Network,
+    history: History,
+    x: Array,
+    t: Array,
+    subset: npt.NDArray[np.int64] | None,
+) -> None:
+    """Look at a network as `Network.fit` does."""
+    rows = len(x) if subset is None else len(subset)
+    work = float(net.n_params) * rows * history.epochs
+    if history.stop_reason == "diverged" or work < LEAST_WORK or len(net.layers) == 1:
+        return
+    if subset is not None:
+        some = subset[np.linspace(0, rows - 1, min(SAMPLE, rows)).astype(np.intp)]
+        x, t = x[some], t[some]
+    who = f"fit_many: network {k}"
+    check_saturation(net.layers, net.loss_name, history.loss[-1], x, t, who)
 
 
 def _warn_of_divergence(histories: Sequence[History]) -> None:
