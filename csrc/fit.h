@@ -21,7 +21,7 @@ struct OptimizerNumbers {
     double weight_decay = 0;
 };
 
-enum class StopReason : int { epochs, tol, callback, diverged };
+enum class StopReason : int { epochs, tol, patience, callback, diverged };
 
 // How many vectors of the parameters' size an optimiser carries from step to step.
 index_t memory_vectors(Optimizer optimizer);
@@ -43,6 +43,9 @@ struct FitSettings {
     // shuffle; and the step size instead of lr.
     const index_t* order = nullptr;
     const double* rate = nullptr;
+    // Weights multiply the losses and gradients of their rows, instead of being shares
+    // in a mean.
+    bool weights_scale = false;
 };
 
 // What a fit learns from.
@@ -54,6 +57,21 @@ struct FitData {
     RowSubset subset;
 
     index_t rows() const { return subset.rows == nullptr ? x.rows : subset.count; }
+};
+
+// What a fit's epochs are judged by.
+template <class T>
+struct FitValidation {
+    MatrixView<const T> x = {};  // data null: there is none
+    MatrixView<const T> t = {};
+    const T* weights = nullptr;  // of its rows; null: 1
+    // Stop after so many epochs in a row without an improvement, of the training loss
+    // if there are no such data, and leave the best parameters; 0: never, and leave the
+    // last.
+    index_t patience = 0;
+    double min_delta = 0;  // an improvement is larger
+
+    bool judges() const { return x.data != nullptr || patience > 0; }
 };
 
 // What a fit changes.
@@ -71,6 +89,7 @@ struct FitJob {
     FitData<T> data;
     FitState<T> state;
     FitSettings settings;
+    FitValidation<T> validation;
 
     // Whether a step of gradient descent is made of the loss of its rows alone, so that
     // who finds a gradient may subtract it at once.
@@ -83,8 +102,11 @@ struct FitJob {
 // Hooks run on the calling thread; each may be empty.
 struct FitHooks {
     // After an epoch, if min_interval seconds have passed since the last call, and
-    // after the last one; true stops.
-    std::function<bool(index_t epoch, index_t step, double loss)> on_epoch;
+    // after the last one, with the loss of the validation data (or null) and
+    // whether it is the last one already; true stops.
+    std::function<bool(index_t epoch, index_t step, double loss,
+                       const double* validation, bool last)>
+        on_epoch;
     double min_interval = 0;
     // After every `every` steps.
     std::function<void(index_t epoch, index_t step, double loss)> on_step;
@@ -97,6 +119,9 @@ struct FitHooks {
 struct FitResult {
     // Per epoch: the mean over its rows, by weight, of the losses before each update.
     std::vector<double> loss;
+    // After each epoch, of the validation data.
+    std::vector<double> validation_loss;
+    index_t best_epoch = 0;  // with patience, counted from 1; 0: none was finite
     index_t epochs = 0;
     index_t steps = 0;
     double seconds = 0;

@@ -42,13 +42,17 @@ class FitLoop {
               before_hook();  // a signal's handler may run
               return hooks.interrupted(result.epochs);
           }),
+          until(settings_.epochs),
           report_(hooks_.min_interval) {
         // To grow is to copy; a megabyte, if it is used, is taken at once.
         constexpr index_t kMost = 1 << 17;
         result.loss.reserve(static_cast<std::size_t>(std::min(settings.epochs, kMost)));
     }
 
-    bool running() const { return !stopped && result.epochs < settings.epochs; }
+    // Whether there is something to do before the next pause.
+    bool running() const { return !stopped && result.epochs < until; }
+
+    bool is_over() const { return stopped || result.epochs >= settings.epochs; }
 
     void stop(StopReason reason) {
         result.reason = reason;
@@ -61,8 +65,10 @@ class FitLoop {
         return every > 0 ? std::min(most, every - result.steps % every) : most;
     }
 
-    // Whether on_epoch is called after every epoch.
-    bool hooks_every_epoch() const { return hooks.on_epoch && hooks.min_interval <= 0; }
+    // Whether somebody looks at the parameters after every epoch.
+    bool hooks_every_epoch() const {
+        return validate || (hooks.on_epoch && hooks.min_interval <= 0);
+    }
 
     // weight: of the loss in the epoch's mean, 1 for a full batch of plain rows.
     void diverge(double loss, double weight = 1) {
@@ -86,22 +92,51 @@ class FitLoop {
         total_ = 0;
         weight_ = 0;
         ++result.epochs;
-        if (hooks.on_epoch && result.reason != StopReason::diverged) {
-            const double work = static_cast<double>(rows) * work_per_row;
-            if (!running() || hooks.min_interval <= 0 || report_.due(work)) {
-                before_hook();
-                if (hooks.on_epoch(result.epochs, result.steps, result.loss.back()) &&
-                    !stopped) {
-                    stop(StopReason::callback);
-                }
+        if (result.reason == StopReason::diverged) {
+            return;
+        }
+        const double* of_validation = nullptr;
+        if (validate) {
+            settle_now();
+            impatient_ = validate();
+            before_patience_ = result.reason;
+            if (!result.validation_loss.empty()) {
+                of_validation = &result.validation_loss.back();
             }
+        }
+        bool wants_end = false;
+        if (hooks.on_epoch) {
+            const double work = static_cast<double>(rows) * work_per_row;
+            if (is_over() || impatient_ || hooks.min_interval <= 0 ||
+                report_.due(work)) {
+                before_hook();
+                wants_end =
+                    hooks.on_epoch(result.epochs, result.steps, result.loss.back(),
+                                   of_validation, is_over() || impatient_);
+            }
+        }
+        if (wants_end) {  // comes first
+            end_by_callback();
+        } else if (impatient_) {
+            stop(StopReason::patience);
+        }
+    }
+
+    // A callback wants it, unless something else has ended the fit already.
+    void end_by_callback() {
+        if (impatient_) {
+            result.reason = before_patience_;
+            stopped = before_patience_ != StopReason::epochs;
+        }
+        if (!stopped) {
+            stop(StopReason::callback);
         }
     }
 
     // Epochs of one step each, where no hook stands between them: returns whether none
     // does.
     bool end_epochs(const double* losses, index_t count) {
-        if (hooks.on_epoch || hooks.every > 0) {
+        if (hooks.on_epoch || hooks.every > 0 || validate) {
             return false;
         }
         result.loss.insert(result.loss.end(), losses, losses + count);
@@ -119,16 +154,26 @@ class FitLoop {
     bool stopped = false;
     bool hooked = false;           // a hook has run: the parameters may be others
     std::function<void()> settle;  // brings the parameters up to date
+    // Judges an epoch; returns whether patience has run out.
+    std::function<bool()> validate;
+    index_t until;  // epochs, at which to pause
 
-  private:
+    // Others are about to see the parameters, and perhaps to change them.
     void before_hook() {
         hooked = true;
+        settle_now();
+    }
+
+    void settle_now() {
         if (settle) {
             settle();
         }
     }
 
+  private:
     Pacer report_;
+    bool impatient_ = false;  // patience has run out
+    StopReason before_patience_ = StopReason::epochs;
     double total_ = 0;  // of the epoch's losses so far
     double weight_ = 0;
 };

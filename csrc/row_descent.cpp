@@ -17,9 +17,13 @@ index_t layer_count(const NetworkPlan& plan) {
 }
 
 // Whether no row has the weight 0, whose batch would make no step. Any other weight
-// changes nothing of a mean over one row.
+// changes nothing of a mean over one row (but for one that scales).
 template <class T>
-bool all_count(const FitData<T>& data) {
+bool all_count(const FitJob<T>& job) {
+    const FitData<T>& data = job.data;
+    if (data.weights != nullptr && job.settings.weights_scale) {
+        return false;
+    }
     const index_t rows = data.weights == nullptr ? 0 : data.rows();
     for (index_t i = 0; i < rows; ++i) {
         const index_t row = data.subset.rows == nullptr ? i : data.subset.rows[i];
@@ -42,7 +46,7 @@ bool RowDescent<T>::serves(const FitJob<T>& job) {
     const FitSettings& settings = job.settings;
     return std::min(settings.batch_size, job.data.rows()) == 1 && job.descends() &&
            settings.tol == 0 && settings.order == nullptr &&
-           descends_row_by_row(*job.plan) && all_count(job.data);
+           descends_row_by_row(*job.plan) && all_count(job);
 }
 
 template <class T>
@@ -79,8 +83,7 @@ RowDescent<T>::RowDescent(const FitJob<T>& job, FitLoop& loop)
 template <class T>
 void RowDescent<T>::run() {
     while (loop_.running()) {
-        const index_t epochs =
-            std::min(epochs_, loop_.settings.epochs - loop_.result.epochs);
+        const index_t epochs = std::min(epochs_, loop_.until - loop_.result.epochs);
         args_.lr = static_cast<T>(lr_of_epoch<T>(loop_.settings));
         for (index_t e = 0; shuffles_ && e < epochs; ++e) {
             index_t* order = order_.data() + e * rows_;

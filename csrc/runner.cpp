@@ -6,6 +6,20 @@
 #include "dispatch.h"
 
 namespace siglin {
+namespace {
+
+// Whether a batch of one row has that row's loss: a weight that is not 0 changes
+// nothing of a mean over one row, unless it scales.
+template <class T>
+bool is_mean_of_row(const Batch<T>& batch) {
+    if (batch.weights == nullptr) {
+        return true;
+    }
+    const auto own = static_cast<double>(batch.weights[batch.row(0)]);
+    return own > 0 && batch.weight() == own;
+}
+
+}  // namespace
 
 template <class T>
 NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows)
@@ -61,9 +75,7 @@ typename NetworkRunner<T>::Path NetworkRunner<T>::path_of(const T* grads,
         return Path::blocks;
     }
     const bool drops = batch.drops.probability > 0 && plan_.layers.size() > 1;
-    // A weight that is not 0 changes nothing of a mean over one row.
-    if (batch.rows == 1 && small_ && !batch.clips && !drops &&
-        (batch.weights == nullptr || batch.weight() > 0)) {
+    if (batch.rows == 1 && small_ && !batch.clips && !drops && is_mean_of_row(batch)) {
         return Path::row;
     }
     if (columns_.has_neuron() && batch.weights == nullptr && !batch.clips) {
@@ -113,8 +125,9 @@ template <class T>
 double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
                               const Progress& progress, Descent<T>* descent) {
     const double of_outputs = loss_of_outputs(params, grads, batch, progress, descent);
-    return plan_.loss.kind == Loss::poisson ? of_outputs + mean_targets_loss(batch, progress)
-                                       : of_outputs;
+    return plan_.loss.kind == Loss::poisson
+               ? of_outputs + mean_targets_loss(batch, progress)
+               : of_outputs;
 }
 
 template <class T>
@@ -139,20 +152,19 @@ double NetworkRunner<T>::loss_of_outputs(const T* params, T* grads,
             total = columns_.prepared_neuron_loss(params, grads, batch.rows);
             break;
         case Path::neuron_by_rows:
-            total = sums_.sum(
-                cut(batch.rows, plan_.neuron_range()), grads, progress,
-                [&](index_t begin, index_t count, T* sums, bool accumulate) {
-                    return columns_.neuron_range_loss(params, sums, batch, begin, count,
-                                                      scale, accumulate);
-                });
+            total =
+                sums_.sum(cut(batch.rows, plan_.neuron_range()), grads, progress,
+                          [&](index_t begin, index_t count, T* sums, bool accumulate) {
+                              return columns_.neuron_range_loss(
+                                  params, sums, batch, begin, count, scale, accumulate);
+                          });
             break;
         case Path::narrow:
-            total = sums_.sum(
-                cut(batch.rows, columns_.narrow_block()), grads, progress,
-                [&](index_t begin, index_t, T* sums, bool accumulate) {
-                    return columns_.narrow_block_loss(params, sums, batch, begin, scale,
-                                                      accumulate);
-                });
+            total = sums_.sum(cut(batch.rows, columns_.narrow_block()), grads, progress,
+                              [&](index_t begin, index_t, T* sums, bool accumulate) {
+                                  return columns_.narrow_block_loss(
+                                      params, sums, batch, begin, scale, accumulate);
+                              });
             break;
         case Path::row:
         case Path::blocks:

@@ -132,7 +132,7 @@ def doors() -> dict[str, Callable[[siglin.Network, siglin.Adam], Any]]:
 def assert_free(net: siglin.Network, adam: siglin.Adam) -> None:
     """Everybody may use the two, in this thread and in another one."""
     assert net._parameters.readers == 0
-    assert net._learn_now(net._parameters, X[0], T[0], 0.1) is not None
+    assert net.learn_one(X[0], T[0], lr=0.1) is not None
     assert net._predict_now(net._parameters, X, None) is not None
     before = adam.step_count
     net.fit(X, T, epochs=2, optimizer=adam)

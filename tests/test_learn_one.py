@@ -1,5 +1,7 @@
 """Network.learn_one: the bits of a fit on one row, what it takes, what it refuses."""
 
+import copy
+import pickle
 import threading
 
 import numpy as np
@@ -58,6 +60,164 @@ def test_bits_are_those_of_a_fit(name, target, dtype, rng):
     history = at_once.fit(x, t, lr=0.05, batch_size=1, shuffle=False)
     assert state(net) == state(at_once)
     assert np.mean(losses) == pytest.approx(history.loss[0], rel=1e-6)
+
+
+OPTIONS = [
+    {"optimizer": "adam"},
+    {"optimizer": "momentum"},
+    {"optimizer": "nesterov", "l1": 0.01},
+    {"l2": 0.1},
+    {"l1": 0.02, "l2": 0.1, "clip_norm": 0.05},
+    {"dropout": 0.3},
+    {"dropout": 0.5, "optimizer": "adam", "l2": 0.01},
+    {"sample_weight": 1.0},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("name", ["smallest", "classes", "deeper", "large"])
+def test_options_have_the_bits_of_a_fit(name, options, target, dtype, rng):
+    """An optimiser by name is one whose memory goes on from step to step."""
+    net, other = make(name, dtype), make(name, dtype)
+    x, t = make_rows(net, rng)
+    fit_options = {n: v for n, v in options.items() if n != "sample_weight"}
+    classes = {
+        "adam": siglin.Adam,
+        "momentum": siglin.Momentum,
+        "nesterov": siglin.Nesterov,
+    }
+    if "optimizer" in options:
+        fit_options["optimizer"] = classes[options["optimizer"]]()
+    for one, targets in zip(x, t, strict=True):
+        loss = net.learn_one(one, targets, lr=0.05, **options)
+        history = other.fit(one[None], targets[None], lr=0.05, **fit_options)
+        assert history.loss == [loss]
+        assert state(net) == state(other)
+
+
+@pytest.mark.parametrize("name", ["smallest", "classes", "large"])
+def test_an_object_keeps_the_memory_itself(name, dtype, rng):
+    net, other = make(name, dtype), make(name, dtype)
+    x, t = make_rows(net, rng)
+    mine, theirs = siglin.Adam(0.8), siglin.Adam(0.8)
+    for one, targets in zip(x, t, strict=True):
+        net.learn_one(one, targets, lr=0.05, optimizer=mine)
+        other.fit(one[None], targets[None], lr=0.05, optimizer=theirs)
+    assert mine.step_count == theirs.step_count == len(x)
+    assert state(net) == state(other)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "options"),
+    [
+        ([5, 9, 4], {"loss": "cross_entropy"}),
+        ([3, 20], {"loss": "cross_entropy"}),
+        ([64, 128, 10], {"loss": "cross_entropy", "activation": "relu"}),
+        ([64, 128, 3], {}),
+        ([3, *[4] * 9, 1], {"loss": "squared_error"}),
+    ],
+    ids=str,
+)
+def test_no_detour_for_any_network(sizes, options, target, dtype, rng):
+    net = siglin.Network(sizes, dtype=dtype, seed=3, **options)
+    other = siglin.Network(sizes, dtype=dtype, seed=3, **options)
+    for _ in range(5):
+        x = rng.normal(size=sizes[0]).astype(dtype)
+        t = np.eye(sizes[-1], dtype=dtype)[rng.integers(sizes[-1])]
+        targets = [t]
+        if "loss" in options:
+            targets.append(float(t.argmax()) if len(t) > 1 else float(t[0]))
+        for one in targets:
+            loss = net._learn_now(
+                net._parameters, x, one, 0.05, "gd", None, 0.0, 0.0, 0.0, None
+            )
+            assert other.fit(x[None], t[None], lr=0.05).loss == [loss]
+            assert state(net) == state(other)
+
+
+def test_a_weight_multiplies_the_gradient(dtype, rng):
+    for weight in (0.25, 2.0, 3.0):
+        net, other = make("smallest", dtype), make("smallest", dtype)
+        x, t = make_rows(net, rng, 1)
+        loss = net.learn_one(x[0], t[0], lr=0.1, sample_weight=weight)
+        want = other.learn_one(x[0], t[0], lr=0.1 * weight)
+        rtol = 1e-5 if dtype == np.float32 else 1e-13
+        assert loss == pytest.approx(want, rel=rtol)
+        np.testing.assert_allclose(net.params, other.params, rtol=rtol, atol=rtol)
+    before = state(net)
+    want = net.loss(x, t)
+    assert net.learn_one(x[0], t[0], sample_weight=0.0) == pytest.approx(want)
+    assert state(net) == before
+
+
+def test_a_weighted_row_pays_its_penalty_once(rng):
+    net, other = make("smallest"), make("smallest")
+    x, t = make_rows(net, rng, 1)
+    options = {"lr": 0.1, "l1": 0.2, "l2": 0.3}
+    got = net.learn_one(x[0], t[0], sample_weight=2.0, **options)
+    want = other.fit(x, t, **options).loss[0]
+    assert got == pytest.approx(want, rel=1e-12)
+
+
+def test_the_memory_of_a_name(rng):
+    """It begins anew for another name and a reset; copies have it, fits leave it."""
+    x, t = make_rows(make("smallest"), rng, 12)
+
+    def learn(net, rows, name="adam"):
+        for i in rows:
+            net.learn_one(x[i], t[i], lr=0.05, optimizer=name)
+
+    def by_fits(net, rows, optimizer):
+        for i in rows:
+            net.fit(x[i : i + 1], t[i : i + 1], lr=0.05, optimizer=optimizer)
+
+    net, other = make("smallest"), make("smallest")
+    learn(net, range(3))
+    by_fits(other, range(3), adam := siglin.Adam())
+    net.fit(x, t, lr=0.01, optimizer="adam", epochs=2)  # does not touch it
+    other.fit(x, t, lr=0.01, optimizer="adam", epochs=2)
+    copies = [copy.deepcopy(net), pickle.loads(pickle.dumps(net))]
+    for one in [net, *copies]:
+        learn(one, range(3, 6))
+    by_fits(other, range(3, 6), adam)
+    assert all(state(one) == state(other) for one in [net, *copies])
+    net.learn_many(x, t, lr=0.05, optimizer="adam")  # one memory for all of them
+    other.fit(x, t, lr=0.05, optimizer=adam)
+    assert state(net) == state(other)
+    learn(net, range(2), "nesterov")
+    by_fits(other, range(2), siglin.Nesterov())
+    learn(net, range(2))
+    by_fits(other, range(2), siglin.Adam())
+    net.reset_optimizer()
+    learn(net, range(2))
+    by_fits(other, range(2), siglin.Adam())
+    assert state(net) == state(other)
+    assert net.astype("float32").learn_one([1, 2], 1, optimizer="adam") > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"optimizer": "sgd"}, ValueError, "optimizer must be one of"),
+        ({"optimizer": 3}, TypeError, "optimizer must be one of"),
+        ({"sample_weight": -1.0}, ValueError, "sample_weight"),
+        ({"sample_weight": np.nan}, ValueError, "sample_weight"),
+        ({"l1": -1.0}, ValueError, "l1"),
+        ({"l2": np.inf}, ValueError, "l2"),
+        ({"dropout": 1.0}, ValueError, "dropout"),
+        ({"clip_norm": 0.0}, ValueError, "clip_norm"),
+        ({"lr": 0.0, "optimizer": "adam"}, ValueError, "lr"),
+    ],
+)
+def test_bad_options(options, error, message, rng):
+    net = make("smallest")
+    x, t = make_rows(net, rng, 1)
+    net.learn_one(x[0], t[0], optimizer="momentum")
+    before = state(net)
+    with pytest.raises(error, match=f"^learn_one: {message}"):
+        net.learn_one(x[0], t[0], **options)
+    assert state(net) == before
+    assert net._online.step_count == 1
 
 
 def test_loss_is_that_before_the_step(rng):

@@ -369,6 +369,7 @@ def test_an_interrupted_epoch_counts_its_steps(threads, rng):
             np.ones(4, np.uint64),
             _core.FitSettings(1e-4, 9, 1, False, 0.0, adam.name, adam.options),
             adam.memory,
+            None,
         )
         for net, adam in zip(nets, adams, strict=True)
     ]
@@ -495,7 +496,7 @@ def test_what_progress_raises_ends_all_fits(threads, rng):
         for one in states
     ]
     jobs = [
-        (n._native, n.params, t, None, n._generator, one, a.memory)
+        (n._native, n.params, t, None, n._generator, one, a.memory, None)
         for n, one, a in zip(nets, settings, states, strict=True)
     ]
     with siglin.num_threads(threads), pytest.raises(RuntimeError, match="the hook"):
@@ -620,13 +621,245 @@ def test_bad_networks():
         siglin.fit_many(make_networks(2), X, T, optimizer=[optimizer, optimizer])
 
 
+# ---- every option of fit -------------------------------------------------------------
+
+
+class Stop(Exception):
+    pass
+
+
+def weights_of(rng, dtype):
+    return rng.uniform(0.5, 2, size=40).astype(dtype)
+
+
+# Each has one value for all, and one for each of three networks.
+OPTIONS = {
+    "lr": (0.3, [0.1, lambda epoch: 0.5 / (1 + epoch), 0.7]),
+    "schedule": (lambda epoch: 0.9**epoch, None),
+    "epochs": (7, [3, 0, 11]),
+    "batch_size": (6, [None, 1, 9]),
+    "shuffle": (False, [True, False, True]),
+    "seed": (4, [1, None, 2]),
+    "optimizer": ("adam", ["gd", "nesterov", "momentum"]),
+    "tol": (0.05, [0.0, 0.04, 0.1]),
+    "sample_weight": (weights_of, None),
+    "l1": (0.01, [0.0, 0.1, 0.02]),
+    "l2": (0.1, [0.0, 0.3, 0.2]),
+    "dropout": (0.25, [0.0, 0.5, 0.1]),
+    "clip_norm": (0.05, [None, 0.01, 0.1]),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, 7, None])
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_is_what_it_is_in_a_single_fit(
+    name, several, batch_size, threads, dtype, rng
+):
+    x, t = make_data(rng, dtype)
+    one, each = OPTIONS[name]
+    if name == "sample_weight":
+        one = weights_of(rng, dtype)
+        each = [one, None, weights_of(rng, dtype)]
+    if name == "schedule":
+        name, each = "lr", [one, 0.5, lambda epoch: 1 / (3 + epoch)]
+    given = each if several else one
+    values = each if several else [one] * 3
+    settings = {"epochs": 9, "batch_size": batch_size, "lr": 0.5}
+    nets, singles = make_networks(3, dtype), make_networks(3, dtype)
+    with siglin.num_threads(threads):
+        histories = siglin.fit_many(nets, x, t, **settings | {name: given})
+    expected = [
+        net.fit(x, t, **settings | {name: value})
+        for net, value in zip(singles, values, strict=True)
+    ]
+    for history in [*histories, *expected]:
+        vars(history)["seconds"] = 1.0  # of no epoch there may be none
+    assert_same(nets, histories, singles, expected)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"patience": 2},
+        {"patience": [1, None, 6], "min_delta": [0.0, 0.1, 0.001]},
+        {"patience": 4, "min_delta": 0.01, "tol": 0.02},
+    ],
+    ids=str,
+)
+def test_each_is_judged_by_its_own_validation_loss(options, threads, dtype, rng):
+    x, t = make_data(rng, dtype)
+    held = make_data(rng, dtype, rows=15)
+    nets, singles = make_networks(3, dtype), make_networks(3, dtype)
+    settings = {"epochs": 60, "batch_size": 8, "lr": 2.0, "validation_data": held}
+    with siglin.num_threads(threads):
+        histories = siglin.fit_many(nets, x, t, **settings, **options)
+    expected = [
+        net.fit(
+            x,
+            t,
+            **settings,
+            **{n: v[k] if isinstance(v, list) else v for n, v in options.items()},
+        )
+        for k, net in enumerate(singles)
+    ]
+    assert_same(nets, histories, singles, expected)
+    for one, other in zip(histories, expected, strict=True):
+        assert one.validation_loss == other.validation_loss != ()
+        assert one.best_epoch == other.best_epoch
+    if options == {"patience": 2}:
+        assert any(history.stop_reason == "patience" for history in histories)
+
+
+def test_weights_and_subsets_go_together(dtype, rng):
+    x, t = make_data(rng, dtype)
+    w = weights_of(rng, dtype)
+    subsets = [rng.permutation(40)[:33], None, np.arange(40) % 3 != 0]
+    settings = {"epochs": 4, "batch_size": 5, "lr": 0.5}
+    nets, singles = make_networks(3, dtype), make_networks(3, dtype)
+    histories = siglin.fit_many(nets, x, t, rows=subsets, sample_weight=w, **settings)
+    expected = [
+        net.fit(x[rows], t[rows], sample_weight=w[rows], **settings)
+        for net, rows in zip(
+            singles, [np.arange(40) if s is None else s for s in subsets], strict=True
+        )
+    ]
+    assert_same(nets, histories, singles, expected)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, 7, None])
+def test_a_callback_sees_and_stops_each_network(batch_size, threads, dtype, rng):
+    x, t = make_data(rng, dtype)
+    held = make_data(rng, dtype, rows=9)
+    settings = {"epochs": [9, 4, 6], "batch_size": batch_size, "lr": 0.5}
+    caller = threading.get_ident()
+
+    def watched(seen, k, state):
+        assert threading.get_ident() == caller
+        assert not state.params.flags.writeable
+        seen[k].append((state.epoch, state.step, state.loss, state.validation_loss))
+        seen[k].append(state.params.copy().tobytes())
+        return (k, state.epoch) == (0, 5)
+
+    nets, singles = make_networks(3, dtype), make_networks(3, dtype)
+    seen, want = [[], [], []], [[], [], []]
+    with siglin.num_threads(threads):
+        histories = siglin.fit_many(
+            nets,
+            x,
+            t,
+            callback=lambda k, state: watched(seen, k, state),
+            validation_data=held,
+            **settings,
+        )
+    expected = [
+        net.fit(
+            x,
+            t,
+            callback=lambda state, k=k: watched(want, k, state),
+            validation_data=held,
+            **settings | {"epochs": settings["epochs"][k]},
+        )
+        for k, net in enumerate(singles)
+    ]
+    assert seen == want
+    assert [h.epochs for h in histories] == [5, 4, 6]
+    assert histories[0].stop_reason == "callback"
+    assert_same(nets, histories, singles, expected)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_a_callback_raises_ends_all_fits(threads, rng):
+    x, t = make_data(rng)
+    nets, singles = make_networks(3), make_networks(3)
+
+    def fail(k, state):
+        if (k, state.epoch) == (1, 4):
+            raise Stop
+
+    with siglin.num_threads(threads), pytest.raises(Stop):
+        siglin.fit_many(nets, x, t, epochs=9, lr=0.5, callback=fail)
+    for net, single in zip(nets, singles, strict=True):
+        single.fit(x, t, epochs=4, lr=0.5)
+        assert net.params.tobytes() == single.params.tobytes()
+    siglin.fit_many(nets, x, t)  # none is busy
+
+
+def test_a_callback_may_write_parameters(dtype, rng):
+    x, t = make_data(rng, dtype)
+    nets, singles = make_networks(2, dtype), make_networks(2, dtype)
+    settings = {"epochs": 5, "batch_size": 8, "lr": 0.5, "optimizer": "adam"}
+
+    def halve(net):
+        net.params[...] /= 2
+
+    histories = siglin.fit_many(
+        nets, x, t, callback=lambda k, _: halve(nets[k]), **settings
+    )
+    expected = [
+        net.fit(x, t, callback=lambda _, net=net: halve(net), **settings)
+        for net in singles
+    ]
+    assert_same(nets, histories, singles, expected)
+
+
+def test_one_diverges_beside_a_callback(rng):
+    x, t = make_data(rng)
+    nets = make_networks(2, loss="squared_error")
+    epochs = [[], []]
+    with pytest.warns(RuntimeWarning, match="1 of 2 networks"):
+        histories = siglin.fit_many(
+            nets,
+            x * [1e3],
+            t,
+            lr=[1e-9, 1e300],
+            epochs=5,
+            callback=lambda k, state: epochs[k].append(state.epoch),
+        )
+    assert [h.stop_reason for h in histories] == ["epochs", "diverged"]
+    assert epochs[0] == [1, 2, 3, 4, 5]
+    assert len(epochs[1]) == histories[1].epochs - 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"l1": [0.1]}, ValueError, "l1 must be one for all or one for each"),
+        ({"l2": -1.0}, ValueError, "l2"),
+        ({"dropout": [0.1, 1.0, 0.1]}, ValueError, "dropout"),
+        ({"clip_norm": 0.0}, ValueError, "clip_norm"),
+        ({"epochs": [1, -1, 1]}, ValueError, "epochs"),
+        ({"batch_size": [1, 2]}, ValueError, "batch_size must be one for all"),
+        ({"patience": 2}, ValueError, "patience needs validation_data"),
+        ({"validation_data": 3}, TypeError, "must be a pair"),
+        ({"min_delta": -1.0}, ValueError, "min_delta"),
+        ({"callback": 3}, TypeError, "callback must be callable"),
+        ({"sample_weight": np.ones(3)}, ValueError, "sample_weight"),
+        ({"sample_weight": [np.ones(40)] * 2}, ValueError, "sample_weight must have"),
+        ({"lr": lambda epoch: epoch - 1.0}, ValueError, "lr"),
+    ],
+)
+def test_what_an_option_cannot_be(options, error, message, rng):
+    x, t = make_data(rng)
+    nets = make_networks(3)
+    before = [net.params.copy() for net in nets]
+    with pytest.raises(error, match=message):
+        siglin.fit_many(nets, x, t, **options)
+    for net, params in zip(nets, before, strict=True):
+        assert net.params.tobytes() == params.tobytes()
+
+
 # ---- the strict layer ----------------------------------------------------------------
 
 
 def job(net, t=T, rows=None, lr=0.1, moments=None):
     moments = np.empty(0, net.dtype) if moments is None else moments
     settings = _core.FitSettings(lr, epochs=1, batch_size=4)
-    return [net._native, net.params, t, rows, net._generator, settings, moments]
+    return [net._native, net.params, t, rows, net._generator, settings, moments, None]
 
 
 def run_jobs(jobs):
@@ -635,7 +868,7 @@ def run_jobs(jobs):
 
 def test_strict_layer_runs_what_is_right():
     results = run_jobs([job(net) for net in make_networks(2)])
-    assert [steps for _, _, steps, _, _ in results] == [1, 1]
+    assert [result.steps for result in results] == [1, 1]
 
 
 @pytest.mark.parametrize(

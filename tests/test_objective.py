@@ -574,7 +574,7 @@ def test_order_and_rate_are_read_at_every_epoch(rng):
     params = rng.normal(size=net.n_params)
     want = params.copy()
 
-    def on_epoch(epoch, step, loss):
+    def on_epoch(epoch, step, loss, *_):
         if epoch < 3:
             order[...] = orders[epoch]
             rate[0] = rates[epoch]

@@ -67,6 +67,7 @@ def test_many_fits_on_some_rows_have_the_whole_deviance(rng):
         np.array([1, 2, 3, 4], np.uint64),
         _core.FitSettings(1e-9, 3, 2),
         np.empty(0),
+        None,
     )
     ((losses, *_),) = _core.fit_many(x, [job], on_progress=None)
     np.testing.assert_allclose(losses, want, rtol=1e-7)

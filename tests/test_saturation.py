@@ -36,6 +36,24 @@ def fit(net, x, t, lr, optimizer="gd", epochs=300):
     return net.fit(x, t, lr=lr, optimizer=optimizer, epochs=epochs, batch_size=32)
 
 
+def test_fit_many_looks_at_each_network():
+    x, t = load("cancer", scaled=False)
+    nets = [network("cancer", x.shape[1], f) for f in ("sigmoid", "leaky_relu", "tanh")]
+    settings = {"lr": [0.1, 1e-7, 0.1], "epochs": 300, "batch_size": 32}
+    rows = [None, None, np.arange(0, len(x), 2)]
+    with pytest.warns(siglin.SaturationWarning) as caught:
+        siglin.fit_many(nets, x, t, rows=rows, **settings)
+    assert [str(one.message).split(":")[1] for one in caught] == [
+        " network 0",
+        " network 2",
+    ]
+    single = network("cancer", x.shape[1], "tanh")
+    with pytest.warns(siglin.SaturationWarning) as alone:
+        fit(single, x[::2], t[::2], 0.1)
+    told = str(caught[1].message).removeprefix("fit_many: network 2: ")
+    assert told == str(alone[0].message).removeprefix("fit: ")
+
+
 @pytest.mark.parametrize("name", DATA)
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "leaky_relu"])
 @pytest.mark.parametrize(("optimizer", "lr"), [("gd", 0.05), ("adam", 0.01)])

@@ -14,15 +14,14 @@ namespace siglin {
 namespace {
 
 // What Python calls FitHooks, or None; the caller holds it.
-class Hooks {
-  public:
+struct Hooks {
     Hooks(const char* function, py::handle given) {
         native.interrupted = [](index_t) { return signal_raised(); };
         if (given.is_none()) {
             return;
         }
         PyObject* const tuple = given.ptr();
-        if (PyTuple_Check(tuple) == 0 || PyTuple_GET_SIZE(tuple) != 5) {
+        if (PyTuple_Check(tuple) == 0 || PyTuple_GET_SIZE(tuple) != 4) {
             throw py::type_error(std::string(function) +
                                  "(): incompatible hooks, must be FitHooks or None");
         }
@@ -33,8 +32,12 @@ class Hooks {
         const index_t every = integer_of(function, "every", at(3));
         if (!at(0).is_none()) {
             const py::handle hook = at(0);
-            native.on_epoch = [hook](index_t epoch, index_t step, double loss) {
-                return with_gil([&] { return flag(call(hook, epoch, step, loss)); });
+            native.on_epoch = [hook](index_t epoch, index_t step, double loss,
+                                     const double* validation, bool last) {
+                return with_gil([&] {
+                    return flag(
+                        call(hook, epoch, step, loss, or_none(validation), last));
+                });
             };
         }
         if (!at(2).is_none() && every > 0) {
@@ -44,20 +47,9 @@ class Hooks {
                 with_gil([&] { call(hook, epoch, step, loss); });
             };
         }
-        on_end_ = at(4);
-    }
-
-    void end(const FitResult& result) const {
-        if (on_end_ && !on_end_.is_none() && result.reason != StopReason::diverged) {
-            const CallersFloatEnvironment environment;
-            call(on_end_);
-        }
     }
 
     FitHooks native;
-
-  private:
-    py::handle on_end_;
 };
 
 constexpr Signature kFit = {
@@ -104,9 +96,8 @@ py::object Network::fit(py::handle params_, py::handle x_, py::handle t_,
                 throw py::error_already_set();
             }
         });
-        hooks.end(result);
     }
-    return as_tuple(result);
+    return as_record(result);
 }
 
 void bind_fit(py::module_& m, NetworkClass& network) {

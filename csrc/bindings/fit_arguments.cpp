@@ -4,6 +4,7 @@
 #include <cmath>
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "call.h"
 #include "names.h"
@@ -29,12 +30,19 @@ enum Field : int {
     kWeights,
     kOrder,
     kRate,
+    kValidation,
+    kPatience,
+    kMinDelta,
+    kWeightsScale,
     kFields
 };
 constexpr const char* kSettingsFields =
     "lr epochs batch_size shuffle tol optimizer options l1 l2 dropout clip_norm "
-    "scikit_learn weights order rate";
-constexpr const char* kHooksFields = "on_epoch min_interval on_step every on_end";
+    "scikit_learn weights order rate validation patience min_delta "
+    "weights_scale";
+constexpr const char* kResultFields =
+    "losses epochs steps seconds reason validation_losses best_epoch";
+constexpr const char* kHooksFields = "on_epoch min_interval on_step every";
 
 py::object named_tuple(const char* name, const char* fields,
                        const py::tuple& defaults) {
@@ -90,10 +98,10 @@ std::initializer_list<OptimizerNumber> numbers_of(Optimizer optimizer) {
     [[maybe_unused]] constexpr OptimizerNumber weight_decay =
         &OptimizerNumbers::weight_decay;
     switch (optimizer) {
-#define SIGLIN_OPTIMIZER(name, vectors, ...)                                     \
-    case Optimizer::name: {                                                      \
+#define SIGLIN_OPTIMIZER(name, vectors, ...)                                       \
+    case Optimizer::name: {                                                        \
         static constexpr std::initializer_list<OptimizerNumber> list{__VA_ARGS__}; \
-        return list;                                                             \
+        return list;                                                               \
     }
 #include "../optimizers.inc"
     }
@@ -123,9 +131,9 @@ void take_options(FitSettings& settings, const char* function, py::handle option
         } else {
             // scikit-learn takes a momentum of 1.
             const bool whole = value == 1 && members.size() == 1;
-            require((value >= 0 && value < 1) || whole, function,
-                    "optimizer options must lie in [0, 1), got " +
-                        std::to_string(value));
+            require(
+                (value >= 0 && value < 1) || whole, function,
+                "optimizer options must lie in [0, 1), got " + std::to_string(value));
         }
         settings.numbers.*member = value;
     }
@@ -177,6 +185,23 @@ RowSubset checked_rows(const char* function, py::handle subset, const Argument& 
     return rows;
 }
 
+// Inputs, targets and weights or None, or nothing for None.
+std::optional<HeldOut> checked_validation(const Network& network, const char* function,
+                                          py::handle given, const Argument& x_) {
+    if (given.is_none()) {
+        return std::nullopt;
+    }
+    PyObject* const tuple = given.ptr();
+    if (PyTuple_Check(tuple) == 0 || PyTuple_GET_SIZE(tuple) != 3) {
+        throw py::type_error(std::string(function) +
+                             "(): incompatible validation, must be (x, t, weights)");
+    }
+    const Argument x = network.checked_x(function, PyTuple_GET_ITEM(tuple, 0), x_);
+    const Argument t = network.checked_t(function, PyTuple_GET_ITEM(tuple, 1), x);
+    return HeldOut{x, t,
+                   network.checked_weights(function, PyTuple_GET_ITEM(tuple, 2), x)};
+}
+
 // All but the arrays.
 FitSettings checked_settings(const char* function, const Fields& given, DType dtype) {
     FitSettings s;
@@ -198,6 +223,7 @@ FitSettings checked_settings(const char* function, const Fields& given, DType dt
     s.objective =
         checked_objective(function, given.real(kL1, "l1"), given.real(kL2, "l2"),
                           given.truth(kScikitLearn, "scikit_learn"));
+    s.weights_scale = given.truth(kWeightsScale, "weights_scale");
     s.dropout = given.real(kDropout, "dropout");
     s.clip_norm = given.real(kClipNorm, "clip_norm");
     require(s.dropout >= 0 && s.dropout < 1, function,
@@ -207,6 +233,13 @@ FitSettings checked_settings(const char* function, const Fields& given, DType dt
     return s;
 }
 
+// As many vectors of the parameters' size as the optimiser carries.
+void check_moments(const Network& network, const FitSettings& settings,
+                   const Argument& moments) {
+    check_vector(moments, memory_vectors(settings.optimizer) * network.n_params());
+    check_writable(moments);
+}
+
 }  // namespace
 
 void bind_fit_records(py::module_& m) {
@@ -214,9 +247,10 @@ void bind_fit_records(py::module_& m) {
     m.attr("FitSettings") =
         named_tuple("FitSettings", kSettingsFields,
                     py::make_tuple(true, 0.0, "gd", py::tuple(), 0.0, 0.0, 0.0, 0.0,
-                                   false, none, none, none));
+                                   false, none, none, none, none, 0, 0.0, false));
+    m.attr("FitResult") = named_tuple("FitResult", kResultFields, py::tuple());
     m.attr("FitHooks") =
-        named_tuple("FitHooks", kHooksFields, py::make_tuple(none, 0.0, none, 0, none));
+        named_tuple("FitHooks", kHooksFields, py::make_tuple(none, 0.0, none, 0));
 }
 
 FitArguments checked_fit(const Network& network, const char* function,
@@ -235,10 +269,13 @@ FitArguments checked_fit(const Network& network, const char* function,
         plain_data<std::int64_t>(function, "order", given.at(kOrder), x.rows());
     settings.rate = plain_data<double>(function, "rate", given.at(kRate), 1);
     require(step_count >= 0, function, "step_count must be >= 0");
+    const index_t patience = given.integer(kPatience, "patience");
+    const double min_delta = given.real(kMinDelta, "min_delta");
+    require(patience >= 0, function, "patience must be >= 0");
+    require(min_delta >= 0, function, "min_delta must be >= 0");
+    auto validation = checked_validation(network, function, given.at(kValidation), x);
     const Argument moments = network.checked(function, "moments", moments_);
-    const index_t copies = memory_vectors(settings.optimizer);
-    check_vector(moments, copies * network.n_params());
-    check_writable(moments);
+    check_moments(network, settings, moments);
     std::uint64_t* generator =
         generator_words(function, py::reinterpret_borrow<py::object>(state));
     auto weights = network.checked_weights(function, given.at(kWeights), x);
@@ -248,16 +285,53 @@ FitArguments checked_fit(const Network& network, const char* function,
         if (weights) {
             check_no_overlap(*written, *weights);
         }
+        if (validation) {
+            check_no_overlap(*written, validation->x);
+            check_no_overlap(*written, validation->t);
+            if (validation->weights) {
+                check_no_overlap(*written, *validation->weights);
+            }
+        }
     }
     check_no_overlap(moments, params);
-    return {params, x, t, moments, weights, generator, step_count, settings, subset};
+    return {params,    x,          t,        moments,  weights,   validation,
+            generator, step_count, settings, patience, min_delta, subset};
 }
 
-py::tuple as_tuple(const FitResult& result) {
-    py::array_t<double> losses(static_cast<py::ssize_t>(result.loss.size()));
-    std::copy(result.loss.begin(), result.loss.end(), losses.mutable_data());
-    return py::make_tuple(losses, result.epochs, result.steps, result.seconds,
-                          name_of(result.reason));
+FitSettings checked_step(const Network& network, const char* function,
+                         py::handle settings_, const Argument& moments) {
+    const FitSettings settings =
+        checked_settings(function, Fields(function, settings_), network.dtype());
+    check_moments(network, settings, moments);
+    return settings;
+}
+
+py::object as_record(const FitResult& result) {
+    static PyObject* const type =
+        py::object(py::module_::import("siglin._core").attr("FitResult"))
+            .release()
+            .ptr();
+    static PyObject* const empty = py::array_t<double>(0).release().ptr();
+    const auto vector = [](const std::vector<double>& values) -> py::object {
+        if (values.empty()) {
+            return py::reinterpret_borrow<py::object>(empty);
+        }
+        py::array_t<double> array(static_cast<py::ssize_t>(values.size()));
+        std::copy(values.begin(), values.end(), array.mutable_data());
+        return array;
+    };
+    const py::tuple fields = py::make_tuple(
+        vector(result.loss), result.epochs, result.steps, result.seconds,
+        name_of(result.reason), vector(result.validation_loss),
+        result.best_epoch == 0 ? py::object(py::none()) : py::int_(result.best_epoch));
+    // A named tuple's own constructor is Python code.
+    const py::tuple given = py::make_tuple(fields);
+    PyObject* const record = PyTuple_Type.tp_new(reinterpret_cast<PyTypeObject*>(type),
+                                                 given.ptr(), nullptr);
+    if (record == nullptr) {
+        throw py::error_already_set();
+    }
+    return py::reinterpret_steal<py::object>(record);
 }
 
 }  // namespace siglin

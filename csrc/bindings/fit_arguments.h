@@ -13,6 +13,13 @@ namespace siglin {
 // Contiguous; as they are.
 using RowNumbers = py::array_t<index_t, py::array::c_style>;
 
+// What a fit's epochs are judged by.
+struct HeldOut {
+    Argument x;
+    Argument t;
+    std::optional<Argument> weights;
+};
+
 // One fit of a network. The caller holds the arrays.
 struct FitArguments {
     Argument params;
@@ -20,19 +27,30 @@ struct FitArguments {
     Argument t;
     Argument moments;
     std::optional<Argument> weights;
+    std::optional<HeldOut> validation;
     std::uint64_t* generator;
     std::int64_t step_count;
     FitSettings settings;
+    index_t patience;
+    double min_delta;
     RowSubset subset;
 
     template <class T>
     FitJob<T> job(const NetworkPlan& plan) const {
+        FitValidation<T> judged = {{}, {}, nullptr, patience, min_delta};
+        if (validation) {
+            judged.x = view<T>(validation->x);
+            judged.t = view<T>(validation->t);
+            judged.weights =
+                validation->weights ? vector_data<T>(*validation->weights) : nullptr;
+        }
         return {&plan,
                 {view<T>(x), view<T>(t), weights ? vector_data<T>(*weights) : nullptr,
                  subset},
                 {mutable_vector_data<T>(params), mutable_vector_data<T>(moments),
                  step_count, generator},
-                settings};
+                settings,
+                judged};
     }
 };
 
@@ -48,6 +66,10 @@ FitArguments checked_fit(const Network& network, const char* function,
                          py::handle state, py::handle settings,
                          const py::object& moments, std::int64_t step_count,
                          py::handle rows);
+
+// The same for a step by gradients that are there already.
+FitSettings checked_step(const Network& network, const char* function,
+                         py::handle settings, const Argument& moments);
 
 // Tells an optimiser's memory of the steps of a fit, however that ends.
 class StepsCounted {
@@ -68,7 +90,12 @@ class StepsCounted {
     const FitResult& result_;
 };
 
-// Losses, epochs, steps, seconds and why it stopped.
-py::tuple as_tuple(const FitResult& result);
+// The loss of the validation data as Python has it: None where there is none.
+inline py::object or_none(const double* loss) {
+    return loss == nullptr ? py::object(py::none()) : py::float_(*loss);
+}
+
+// What Python calls a FitResult.
+py::object as_record(const FitResult& result);
 
 }  // namespace siglin

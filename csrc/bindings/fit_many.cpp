@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../float_environment.h"
+#include "call.h"
 #include "fit_arguments.h"
 #include "interrupt.h"
 #include "network.h"
@@ -36,6 +37,13 @@ void check_jobs_apart(const std::vector<FitArguments>& calls) {
         if (c.weights) {
             read.push_back(extent_of(*c.weights));
         }
+        if (c.validation) {
+            read.push_back(extent_of(c.validation->x));
+            read.push_back(extent_of(c.validation->t));
+            if (c.validation->weights) {
+                read.push_back(extent_of(*c.validation->weights));
+            }
+        }
     }
     std::sort(written.begin(), written.end(), by_low);
     bool apart = true;
@@ -54,8 +62,9 @@ void check_jobs_apart(const std::vector<FitArguments>& calls) {
     }
 }
 
-// A job as Python gives it: network, params, t, rows, state, settings, memory.
-constexpr std::size_t kJobSize = 7;
+// A job as Python gives it: network, params, t, rows, state, settings, memory, and
+// what to call after each of its epochs, or None.
+constexpr std::size_t kJobSize = 8;
 
 // Returns for each job what Network.fit returns.
 py::list fit_jobs(const py::object& x_, const py::list& jobs_,
@@ -70,7 +79,7 @@ py::list fit_jobs(const py::object& x_, const py::list& jobs_,
     for (const py::handle given : jobs_) {
         if (!py::isinstance<py::tuple>(given) || py::len(given) != kJobSize) {
             throw py::type_error(
-                "fit_many(): incompatible jobs, must be a list of tuples of seven");
+                "fit_many(): incompatible jobs, must be a list of tuples of eight");
         }
         jobs.push_back(py::reinterpret_borrow<py::tuple>(given));
         const py::tuple& job = jobs.back();
@@ -92,7 +101,22 @@ py::list fit_jobs(const py::object& x_, const py::list& jobs_,
         fittings.back().keep_generator(all.back().generator);
     }
     check_jobs_apart(all);
-    const auto interrupted = [&on_progress](index_t done) {
+    ManyHooks hooks;
+    if (std::any_of(jobs.begin(), jobs.end(),
+                    [](const py::tuple& job) { return !job[7].is_none(); })) {
+        for (const py::tuple& job : jobs) {
+            hooks.listens.push_back(!job[7].is_none());
+        }
+    }
+    hooks.on_epoch = [&jobs](std::size_t k, const FitResult& result, bool last) {
+        const auto& losses = result.validation_loss;
+        return with_gil([&] {
+            return flag(call(jobs[k][7], result.epochs, result.steps,
+                             result.loss.back(),
+                             or_none(losses.empty() ? nullptr : &losses.back()), last));
+        });
+    };
+    hooks.interrupted = [&on_progress](index_t done) {
         return with_gil([&] {
             if (handlers_raised()) {
                 return true;
@@ -122,7 +146,7 @@ py::list fit_jobs(const py::object& x_, const py::list& jobs_,
             }
             try {
                 const ReleaseGil nogil;
-                siglin::fit_many<T>(native, interrupted, results);
+                siglin::fit_many<T>(native, hooks, results);
             } catch (const Interrupted&) {
                 throw py::error_already_set();
             }
@@ -130,7 +154,7 @@ py::list fit_jobs(const py::object& x_, const py::list& jobs_,
     }
     py::list list;
     for (const FitResult& result : results) {
-        list.append(as_tuple(result));
+        list.append(as_record(result));
     }
     return list;
 }

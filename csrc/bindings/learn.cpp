@@ -1,11 +1,17 @@
-// Learning from one row.
+// Learning as rows come: a step on one, or on a few.
 #include "../learn.h"
 
 #include <algorithm>
 #include <cmath>
 
+#include "../buffer.h"
+#include "../dispatch.h"
+#include "../fit.h"
 #include "../float_environment.h"
+#include "../stepper.h"
 #include "call.h"
+#include "fit_arguments.h"
+#include "interrupt.h"
 #include "network.h"
 #include "parameters.h"
 
@@ -15,6 +21,12 @@ namespace {
 template <class T, class Holds>
 bool all_of(const T* values, index_t n, Holds holds) {
     return std::all_of(values, values + n, holds);
+}
+
+template <class T>
+bool is_one_hot(const T* values, index_t n) {
+    return std::count(values, values + n, T(1)) == 1 &&
+           std::count(values, values + n, T(0)) == n - 1;
 }
 
 // A row of so many elements: a vector, or a matrix of one row.
@@ -34,6 +46,49 @@ bool is_numpy_integer(PyObject* o) {
     // A class of somebody's own may do anything.
     return !PyType_HasFeature(Py_TYPE(o), Py_TPFLAGS_HEAPTYPE) &&
            PyObject_TypeCheck(o, reinterpret_cast<PyTypeObject*>(type)) != 0;
+}
+
+// Whether this is the name "gd", as a program writes it.
+bool is_plain_descent(const py::handle& optimizer) {
+    static PyObject* const name = PyUnicode_InternFromString("gd");
+    return optimizer.ptr() == name;
+}
+
+bool is_zero(const py::handle& value) {
+    return PyFloat_CheckExact(value.ptr()) && PyFloat_AS_DOUBLE(value.ptr()) == 0;
+}
+
+// Adds the gradient of the penalties.
+template <class T>
+void penalise(const Objective& objective, const NetworkPlan& plan, const T* params,
+              T* grads) {
+    for (const RowLayer& layer : plan.layers) {
+        kernel_table().kernels<T>().penalise(
+            {params + layer.w, grads + layer.w, layer.n_in * layer.n_out,
+             static_cast<T>(objective.l1), static_cast<T>(objective.l2)});
+    }
+}
+
+// The step of an optimiser by gradients, penalised and clipped in a copy of them.
+template <class T>
+bool step_by_gradients(const FitJob<T>& job, const T* grads) {
+    const NetworkPlan& plan = *job.plan;
+    const FitSettings& settings = job.settings;
+    const Progress progress = [](double) {};
+    Buffer<T> changed;
+    if (!settings.objective.is_plain() || settings.clip_norm > 0) {
+        changed = Buffer<T>(plan.n_params);
+        std::copy_n(grads, plan.n_params, changed.data());
+        if (!settings.objective.is_plain()) {
+            penalise<T>(settings.objective, plan, job.state.params, changed.data());
+        }
+        if (settings.clip_norm > 0) {
+            clip_norm(changed.data(), plan.n_params, settings.clip_norm, progress);
+        }
+        grads = changed.data();
+    }
+    Stepper<T> stepper(job, grads);
+    return !std::isnan(stepper.step(progress, false));
 }
 
 }  // namespace
@@ -91,28 +146,59 @@ const T* Network::target_row(const py::handle& t_, const Argument& params, T* fe
     } else {
         return nullptr;
     }
-    // A distribution over classes is looked at by those who explain what is wrong.
+    // A distribution over classes is looked at by those who explain what is wrong, but
+    // for a single 1.
     const bool unit = plan_.loss.kind == Loss::bce;
-    const bool right = !classes && all_of(t, n_out, [unit](T v) {
+    const bool right = classes ? is_one_hot(t, n_out) : all_of(t, n_out, [unit](T v) {
         return unit ? v >= 0 && v <= 1 : std::isfinite(v);
     });
     return right ? t : nullptr;
 }
 
-// learn_one where it can be had at once, else None: as predict_now, and while no
-// other thread reads the parameters. With the GIL held to the end this is a fit
-// that nobody can see the middle of.
+// A step of plain descent on one row; returns whether it was made.
+template <class T>
+bool Network::learn_plainly(T* params, const T* x, const T* t, double lr,
+                            double& loss) const {
+    if (learns_at_once_) {
+        return learn_row<T>(plan_, params, x, t, static_cast<T>(lr), loss);
+    }
+    FitSettings settings;
+    settings.lr = lr;
+    settings.epochs = settings.batch_size = 1;
+    FitResult result;
+    siglin::fit<T>({&plan_,
+                    {{x, 1, plan_.n_in(), plan_.n_in()},
+                     {t, 1, plan_.n_out(), plan_.n_out()},
+                     nullptr,
+                     {}},
+                    {params, nullptr, 0, nullptr},
+                    settings,
+                    {}},
+                   {}, result);
+    loss = result.loss[0];
+    return result.reason != StopReason::diverged;
+}
+
+// learn_one where it can be had at once, else None: as predict_now, and while no other
+// thread reads the parameters. With the GIL held to the end this is a fit that nobody
+// can see the middle of. With any option, None.
 py::object Network::learn_now(py::handle params_, py::handle x_, py::handle t_,
-                              py::handle lr_) const {
+                              py::handle lr_, py::handle optimizer,
+                              py::handle sample_weight, py::handle l1, py::handle l2,
+                              py::handle dropout, py::handle clip_norm) const {
 #if defined(Py_GIL_DISABLED)
     return py::none();
 #endif
     double lr = 0;
     Argument x = {"learn_one", "x", nullptr, dtype_};
     const Parameters* const shared = parameters_of(params_);
-    if (!learns_at_once_ || shared == nullptr || !shared->is_quiet() ||
-        !shared->is_unread() || !plain_number(lr_, lr) || !(lr > 0) || !ours(x_, x) ||
-        !is_row(x, plan_.n_in())) {
+    if (!is_plain_descent(optimizer) || !sample_weight.is_none() || !is_zero(l1) ||
+        !is_zero(l2) || !is_zero(dropout) || !clip_norm.is_none()) {
+        return py::none();
+    }
+    if (!(learns_at_once_ || learns_soon()) || shared == nullptr ||
+        !shared->is_quiet() || !shared->is_unread() || !plain_number(lr_, lr) ||
+        !(lr > 0) || !ours(x_, x) || !is_row(x, plan_.n_in())) {
         return py::none();
     }
     Argument params = {"learn_one", "params", nullptr, dtype_};
@@ -127,14 +213,92 @@ py::object Network::learn_now(py::handle params_, py::handle x_, py::handle t_,
         T few[kFew];
         const T* t = target_row<T>(t_, params, few, kFew);
         const T* row = vector_data<T>(x);
-        const auto step = static_cast<T>(lr);
         double loss = 0;
-        if (t == nullptr || !std::isfinite(step) ||
+        if (t == nullptr || !std::isfinite(static_cast<T>(lr)) ||
             !all_of(row, plan_.n_in(), [](T v) { return std::isfinite(v); }) ||
-            !learn_row<T>(plan_, mutable_vector_data<T>(params), row, t, step, loss)) {
+            !learn_plainly<T>(mutable_vector_data<T>(params), row, t, lr, loss)) {
             return py::none();
         }
         return py::float_(loss);
+    });
+}
+
+// Whether a step that holds the GIL to its end holds up nobody.
+bool Network::learns_soon() const {
+    return plan_.loss.kind != Loss::poisson && work(1) < kWorthReleasing &&
+           std::none_of(
+               plan_.layers.begin(), plan_.layers.end(),
+               [](const RowLayer& layer) {
+                   return layer.activation == Activation::step;
+               });
+}
+
+// One step on all rows, as the first of a fit: with the parameters of others' reads
+// held back for its time, and no copy of them.
+py::object Network::learn(const py::object& params_, const py::object& x_,
+                          const py::object& t_, const py::object& state,
+                          const py::object& settings, const py::object& memory,
+                          const std::string& name) const {
+    const char* function = name.c_str();
+    const Writing writing(function, params_, Writing::What::step);
+    Stepping stepping(function, memory);
+    const py::object moments = stepping.array(dtype_);
+    const Argument params = checked_vector(function, "params", writing.array());
+    const Argument x = checked_x(function, x_, params);
+    const FitArguments arguments =
+        checked_fit(*this, function, params, x, t_, state, settings, moments,
+                    stepping.step_count(0), py::none());
+    FitHooks hooks;
+    hooks.interrupted = [](index_t) { return signal_raised(); };
+    FitResult result;
+    {
+        const StepsCounted counted(stepping, result);
+        dispatch_dtype(dtype_, [&](auto tag) {
+            using T = decltype(tag);
+            const FitJob<T> job = arguments.job<T>(plan_);
+            try {
+                const ReleaseGil nogil(work(x.rows()));
+                siglin::fit<T>(job, hooks, result);
+            } catch (const Interrupted&) {
+                throw py::error_already_set();
+            }
+        });
+    }
+    return as_record(result);
+}
+
+// One step by the gradients, which stay as they are; returns whether it was made.
+bool Network::step(const py::object& params_, const py::object& grads_,
+                   const py::object& settings_, const py::object& memory) const {
+    const char* function = "update";
+    const Writing writing(function, params_, Writing::What::parameters);
+    Stepping stepping(function, memory);
+    const py::object moments_ = stepping.array(dtype_);
+    const Argument params = checked_vector(function, "params", writing.array());
+    const Argument grads = checked_vector(function, "grads", grads_);
+    const Argument moments = checked(function, "moments", moments_);
+    const FitSettings settings = checked_step(*this, function, settings_, moments);
+    check_writable(params);
+    check_no_overlap(params, grads);
+    check_no_overlap(params, moments);
+    check_no_overlap(moments, grads);
+    FitResult result;
+    const StepsCounted counted(stepping, result);
+    return dispatch_dtype(dtype_, [&](auto tag) {
+        using T = decltype(tag);
+        const FitJob<T> job = {
+            &plan_,
+            {},
+            {mutable_vector_data<T>(params), mutable_vector_data<T>(moments),
+             stepping.step_count(0), nullptr},
+            settings,
+            {}};
+        const T* const given = vector_data<T>(grads);
+        const ReleaseGil nogil(8.0 * static_cast<double>(plan_.n_params));
+        const bool made = step_by_gradients<T>(job, given);
+        result.steps = made ? 1 : 0;
+        result.reason = made ? StopReason::epochs : StopReason::diverged;
+        return made;
     });
 }
 
@@ -142,14 +306,23 @@ namespace {
 
 constexpr Signature kLearnNow = {
     "learn_now",
-    4,
-    {"params", "x", "t", "lr"},
-    "learn_now($self, params, x, t, lr)\n--\n\n"
-    "A step on one row; its loss before, or None: ask fit."};
+    10,
+    {"params", "x", "t", "lr", "optimizer", "sample_weight", "l1", "l2", "dropout",
+     "clip_norm"},
+    "learn_now($self, params, x, t, lr, optimizer, sample_weight, l1, l2, dropout, "
+    "clip_norm)\n--\n\n"
+    "A step on one row; its loss before, or None: ask learn."};
 
 }  // namespace
 
 void bind_learn(NetworkClass& network) {
+    using py::arg;
+    const auto flushing = py::call_guard<FlushSubnormals>();
+    network
+        .def("learn", &Network::learn, arg("params"), arg("x"), arg("t"), arg("state"),
+             arg("settings"), arg("moments"), arg("function"), flushing)
+        .def("step", &Network::step, arg("params"), arg("grads"), arg("settings"),
+             arg("moments"), flushing);
     static PyMethodDef methods[] = {
         fast_function<&Network::learn_now, kLearnNow>(),
         {nullptr, nullptr, 0, nullptr},

@@ -29,7 +29,8 @@ constexpr const char* kOptimizers[] = {
 #define SIGLIN_OPTIMIZER(name, vectors, ...) #name,
 #include "../optimizers.inc"
 };
-constexpr const char* kReasons[] = {"epochs", "tol", "callback", "diverged"};
+constexpr const char* kReasons[] = {"epochs", "tol", "patience", "callback",
+                                    "diverged"};
 
 // find, for a Python object.
 template <const auto& kNames>

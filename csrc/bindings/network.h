@@ -29,8 +29,14 @@ class Network {
     py::object predict_now(py::handle params, py::handle x, py::handle out) const;
 
     // learn.cpp
-    py::object learn_now(py::handle params, py::handle x, py::handle t,
-                         py::handle lr) const;
+    py::object learn_now(py::handle params, py::handle x, py::handle t, py::handle lr,
+                         py::handle optimizer, py::handle sample_weight, py::handle l1,
+                         py::handle l2, py::handle dropout, py::handle clip_norm) const;
+    py::object learn(const py::object& params, const py::object& x, const py::object& t,
+                     const py::object& state, const py::object& settings,
+                     const py::object& memory, const std::string& function) const;
+    bool step(const py::object& params, const py::object& grads,
+              const py::object& settings, const py::object& memory) const;
 
     // loss.cpp
     double loss(const py::object& params, const py::object& x, const py::object& t,
@@ -85,8 +91,12 @@ class Network {
 
   private:
     template <class T>
+    bool learn_plainly(T* params, const T* x, const T* t, double lr,
+                       double& loss) const;
+    template <class T>
     const T* target_row(const py::handle& t, const Argument& params, T* few,
                         index_t room) const;
+    bool learns_soon() const;
     bool plain_number(const py::handle& value, double& number) const;
     double loss_of(const char* function, const py::object& params,
                    std::optional<Argument> grads, const py::object& x,

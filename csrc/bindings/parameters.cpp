@@ -248,8 +248,9 @@ Writing::Writing(const char* function, const py::handle& parameters, What what) 
         array_ = py::reinterpret_borrow<py::object>(parameters);
         return;
     }
-    turn_ = Turn(function, *of, Turn::Beside::own_fit);
-    of->writes_parameters_ = what == What::parameters;
+    turn_ = Turn(function, *of,
+                 what == What::step ? Turn::Beside::no_fit : Turn::Beside::own_fit);
+    of->writes_parameters_ = what != What::gradients;
     if (of->writes_parameters_) {
         const ThreadId me = this_thread();
         wait_until([&] { return !of->read_by_others(me); });

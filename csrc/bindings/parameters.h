@@ -139,7 +139,8 @@ class Turn {
 // Parameters is written at once.
 class Writing {
   public:
-    enum class What { parameters, gradients };
+    // step: of the parameters, and not in a fit's own callback either.
+    enum class What { parameters, gradients, step };
 
     Writing(const char* function, const py::handle& parameters, What what);
     Writing(const Writing&) = delete;

@@ -18,12 +18,11 @@ Vector: TypeAlias = Array  # (n,), contiguous
 GeneratorState: TypeAlias = npt.NDArray[
     np.uint64
 ]  # (4,), contiguous, advanced in place
-EpochHook: TypeAlias = Callable[[int, int, float], bool]  # epoch, step, loss -> stop
+# Epoch, step, loss, validation loss, whether it was the last epoch -> stop.
+EpochHook: TypeAlias = Callable[[int, int, float, float | None, bool], bool]
 StepHook: TypeAlias = Callable[[int, int, float], None]  # epoch, step, loss
 RowNumbers: TypeAlias = npt.NDArray[np.int64]  # (n,), contiguous, never written to
-# Losses of the epochs, epochs, steps, seconds, why it stopped.
-FitResult: TypeAlias = tuple[npt.NDArray[np.float64], int, int, float, str]
-# network, params, t, rows, state, settings, memory.
+# network, params, t, rows, state, settings, memory, hook.
 FitJob: TypeAlias = tuple[
     Network,
     Parameters | Vector,
@@ -32,7 +31,17 @@ FitJob: TypeAlias = tuple[
     GeneratorState,
     FitSettings,
     OptimizerMemory | Vector,
+    EpochHook | None,
 ]
+
+class FitResult(NamedTuple):
+    losses: npt.NDArray[np.float64]  # of the epochs
+    epochs: int
+    steps: int
+    seconds: float
+    reason: str
+    validation_losses: npt.NDArray[np.float64]
+    best_epoch: int | None
 
 class FitSettings(NamedTuple):
     lr: float
@@ -50,13 +59,16 @@ class FitSettings(NamedTuple):
     weights: Vector | None = None
     order: RowNumbers | None = None  # read, as the rate is, at the start of each epoch
     rate: npt.NDArray[np.float64] | None = None  # (1,), instead of lr
+    validation: tuple[Matrix, Matrix, Vector | None] | None = None  # x, t, weights
+    patience: int = 0  # 0: any
+    min_delta: float = 0.0
+    weights_scale: bool = False  # weights multiply losses and gradients of their rows
 
 class FitHooks(NamedTuple):
     on_epoch: EpochHook | None = None
     min_interval: float = 0.0
     on_step: StepHook | None = None
     every: int = 0
-    on_end: Callable[[], None] | None = None
 
 def complaint() -> str: ...
 def compiled_targets() -> list[str]: ...
@@ -173,8 +185,35 @@ class Network:
         self, params: Parameters, x: Matrix, out: Matrix | None
     ) -> Matrix | None: ...
     def learn_now(
-        self, params: Parameters, x: Array, t: Array | float, lr: float
+        self,
+        params: Parameters,
+        x: Array,
+        t: Array | float,
+        lr: float,
+        optimizer: str,
+        sample_weight: float | None,
+        l1: float,
+        l2: float,
+        dropout: float,
+        clip_norm: float | None,
     ) -> float | None: ...
+    def learn(
+        self,
+        params: Parameters | Vector,
+        x: Matrix,
+        t: Matrix,
+        state: GeneratorState,
+        settings: FitSettings,
+        moments: OptimizerMemory | Vector,
+        function: str,
+    ) -> FitResult: ...
+    def step(
+        self,
+        params: Parameters | Vector,
+        grads: Vector,
+        settings: FitSettings,
+        moments: OptimizerMemory | Vector,
+    ) -> bool: ...
     def forward(
         self, params: Parameters | Vector, x: Matrix
     ) -> tuple[Matrix, list[tuple[Matrix, Matrix]], Matrix]: ...

@@ -1,7 +1,8 @@
 """Network: layers in a row, a loss, and training.
 
 What a network is (its vectors, copies and weights) stands in _stack.py, how a loop written
-by hand goes forward and backward through it in _passes.py, how it is trained in _training.
+by hand goes forward and backward through it in _passes.py, how it takes single steps in
+_online.py, how it is trained in _training.
 """
 
 import os
@@ -19,27 +20,24 @@ from siglin._data.arrays import (
     check_apart,
     check_choice,
     check_out,
-    check_positive,
 )
-from siglin._data.rows import check_finite, check_row, check_weights
-from siglin._data.targets import check_row_targets
+from siglin._data.rows import check_weights
 from siglin._layers import INITS, Dense, init_weights, make_generator
 from siglin._losses import Loss
-from siglin._passes import Passes
+from siglin._online import Online
 from siglin._plan import plan_network
 from siglin._training import engine
 from siglin._training.history import Callback, History
-from siglin._training.optimizers import PLAIN_DESCENT, Optimizer
+from siglin._training.optimizers import Optimizer
 from siglin._training.settings import Settings
-from siglin._training.validation import Validation, hold_out
-from siglin.errors import DivergenceError
+from siglin._training.validation import Held, hold_out
 from siglin.files import Record, save
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Network(Passes):
+class Network(Online):
     """Layers in a row, a loss, and gradient descent.
 
     Parameters
@@ -441,38 +439,19 @@ bias=True, dtype='float64')
             if validation_data is not None:
                 raise ValueError("fit: give validation_data or validation_split")
             return self._fit_split(settings, inputs, targets, generator, weights)
-        validation = None
-        if validation_data is not None or settings.patience is not None:
-            held = None
-            if validation_data is not None:
-                held = self._held("fit", validation_data)
-            validation = self._validation(settings, held)
-        return engine.fit(
-            self, settings, inputs, targets, generator, weights, validation
-        )
+        held = None
+        if validation_data is not None:
+            held = self._held("fit", validation_data)
+        return engine.fit(self, settings, inputs, targets, generator, weights, held)
 
-    def _held(self, function: str, data: object) -> tuple[Array, Array, None]:
+    def _held(self, function: str, data: object) -> Held:
         """Return checked validation data, without weights."""
         if not isinstance(data, tuple | list) or len(data) != 2:
             raise TypeError(f"{function}: validation_data must be a pair (x, t)")
         try:
-            return *self._pair(function, *data, finite=True), None
+            return Held(*self._pair(function, *data, finite=True))
         except (TypeError, ValueError) as error:
             raise type(error)(f"{error} (in validation_data)") from None
-
-    def _validation(
-        self, settings: Settings, held: tuple[Array, Array, Array | None] | None
-    ) -> Validation:
-        """Return what judges the epochs, by rows held out if there are any."""
-        params = self._params
-        loss = None
-        if held is not None:
-            x, t, weights = held
-
-            def loss() -> float:
-                return self._native.loss(params, x, t, weights=weights)
-
-        return Validation(loss, params, settings.patience, settings.min_delta)
 
     def _fit_split(
         self,
@@ -486,87 +465,14 @@ bias=True, dtype='float64')
         # Drawn from a copy, as another fit may be using the network's own; that one goes
         # on where this fit has left the copy.
         words = self._parameters.snapshot_generator(generator)
-        parts = hold_out(settings.function, settings.validation_split, len(x), words)
-        w = [None if weights is None else weights[rows] for rows in parts]
-        if not all(part is None or part.any() for part in w):
-            msg = f"{settings.function}: validation_split leaves a part without weight"
-            raise ValueError(msg)
-        train, held = parts
-        validation = self._validation(settings, (x[held], t[held], w[1]))
+        train, held = hold_out(
+            settings.function, settings.validation_split, len(x), words, weights
+        )
+        w = [None if weights is None else weights[rows] for rows in (train, held)]
+        held_out = Held(x[held], t[held], w[1])
+        steps = settings.optimizer.step_count
         try:
-            return engine.fit(
-                self, settings, x[train], t[train], words, w[0], validation
-            )
+            return engine.fit(self, settings, x[train], t[train], words, w[0], held_out)
         finally:
-            if validation.epochs > 0:
+            if settings.optimizer.step_count != steps:
                 generator[...] = words
-
-    def learn_one(self, x: ArrayLike, t: ArrayLike, *, lr: float = 0.1) -> float:
-        """Take one step of gradient descent on one row, and return its loss before.
-
-        Parameters
-        ----------
-        x : array_like, shape (n_in,) or (1, n_in)
-            Finite numbers.
-        t : array_like, shape (n_out,) or (1, n_out), or a number
-            Targets as in `loss`; a number for one output, or that of a class for
-            "cross_entropy".
-        lr : float, default 0.1
-            Step size, dimensionless, > 0.
-
-        Returns
-        -------
-        float
-            The loss of this row with the parameters as they were: of a stream, what the
-            network would have paid for it unseen.
-
-        Raises
-        ------
-        ShapeError, DTypeError, TypeError, ValueError
-            As `fit`. Nothing is changed then.
-        DivergenceError
-            If the loss or a parameter would no longer be finite. The parameters are as
-            they were.
-        RuntimeError
-            If the network is busy with a fit.
-
-        Notes
-        -----
-        The step has the bits of ``fit(x[None, :], t[None, :], lr=lr)``. In a network of
-        at most 4096 parameters and eight layers it takes a microsecond or two, given
-        arrays of the network's dtype, or numbers; other networks and arguments take the
-        general path, some tens of microseconds.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import siglin
-        >>> rng = np.random.default_rng(0)
-        >>> net = siglin.Network([2, 1], seed=0)
-        >>> losses = []
-        >>> for x in rng.normal(size=(1000, 2)):
-        ...     losses.append(net.learn_one(x, float(x[0] > x[1]), lr=0.5))
-        >>> bool(np.mean(losses[-100:]) < np.mean(losses[:100]) / 2)
-        True
-        """
-        loss = self._learn_now(self._parameters, x, t, lr)
-        return self._learn_any(x, t, lr) if loss is None else loss
-
-    def _learn_any(self, x: object, t: object, lr: float) -> float:
-        """Check all arguments of learn_one, and take its step by way of a fit."""
-        lr = check_positive("learn_one", "lr", lr)  # it has no schedule
-        settings = Settings("learn_one", lr, PLAIN_DESCENT[self.dtype], shuffle=False)
-        self._check_trainable("learn_one")
-        plan, dtype = self._plan, self.dtype
-        row = check_row("learn_one", "x", x, dtype, plan.sizes[0])
-        check_finite("learn_one", "x", row)
-        targets = check_row_targets("learn_one", t, plan.sizes[-1], plan.loss, dtype)
-        losses, *_, reason = engine.run(self, settings, row, targets, self._generator)
-        if reason == "diverged":
-            msg = (
-                f"learn_one: the loss or the parameters would become non-finite; the "
-                f"parameters are kept as they were. A smaller lr may help (lr is "
-                f"{settings.lr})"
-            )
-            raise DivergenceError(msg)
-        return float(losses[0])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from siglin._data.arrays import Array, ArrayLike, check_real, check_shape, normalise
+from siglin._data.arrays import Array, ArrayLike, check_shape, normalise
 from siglin._data.rows import check_finite, check_rows
 from siglin._data.targets import check_targets
 from siglin._layers import check_has_gradient
@@ -157,33 +157,6 @@ class Passes(Stack):
         if self._tape is None:
             raise RuntimeError(f"{function}: forward comes first")
         return self._tape
-
-    def update(self, lr: float) -> None:
-        """Take the step params -= lr * grads.
-
-        Parameters
-        ----------
-        lr : float
-            Step size, dimensionless, finite. A negative one climbs, 0 changes nothing.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If lr is not a real number, or NaN or infinite.
-        RuntimeError
-            If another thread fits the network ("busy").
-
-        Examples
-        --------
-        >>> import siglin
-        >>> net = siglin.Neuron(2)
-        >>> net.grads = [1, 2]
-        >>> net.update(0.5)
-        >>> net.params
-        array([-0.5, -1. ])
-        """
-        step = check_real("update", "lr", lr)
-        self._native.update(self._parameters, self._grads, step)
 
     # ---- checks ----------------------------------------------------------------------
 

@@ -161,7 +161,8 @@ class Stack:
         Returns
         -------
         Network
-            Of the same generator state and gradients too.
+            Of the same generator state and gradients too, but without the memory of an
+            optimiser's name.
 
         Raises
         ------
@@ -178,6 +179,7 @@ class Stack:
         """
         new_dtype = check_dtype("astype", dtype)
         state = self.__getstate__()
+        state.pop("_online", None)  # it has this dtype
         for name in ("params", "grads"):
             state[f"_{name}"] = plain("astype", name, state[f"_{name}"], new_dtype)
         network = type(self).__new__(type(self))

@@ -35,8 +35,8 @@ class History:
     Notes
     -----
     Every epoch's loss is kept, however many there are. ``loss`` takes 8 bytes an epoch, and
-    32 once it has been read as a list (always, from `fit_many`); ``validation_loss`` takes
-    32. For a million epochs that is 8 MB, or 32 MB for each of the two.
+    32 once it has been read as a list; ``validation_loss`` takes 32. For a million epochs
+    that is 8 MB, or 32 MB for each of the two.
 
     Examples
     --------

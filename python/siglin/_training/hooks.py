@@ -1,7 +1,6 @@
-"""What the native loop calls: the user's callback, the progress, the validation."""
+"""What the native loop calls: the user's callback, the progress, the schedule."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ from siglin._data.arrays import Array, check_positive
 from siglin._training.history import TrainingState
 from siglin._training.progress import Silence, make_progress
 from siglin._training.settings import Settings
-from siglin._training.validation import Validation
 
 
 class Hooks:
@@ -30,8 +28,6 @@ class Hooks:
         Where the native loop reads the next epoch's step size.
     order : ndarray of int64, shape (rows,), or None
         Where it reads the order of the next epoch's rows.
-    on_end : callable or None
-        Called after the last step, while the parameters are still the fit's.
     """
 
     interval: float = math.inf
@@ -39,10 +35,16 @@ class Hooks:
     every: int = 0
     rate: Any = None
     order: Any = None
-    on_end: Callable[[], None] | None = None
 
-    def on_epoch(self, epoch: int, step: int, loss: float) -> bool:
-        """Return whether to stop after this epoch."""
+    def on_epoch(
+        self,
+        epoch: int,
+        step: int,
+        loss: float,
+        validation_loss: float | None,
+        last: bool,
+    ) -> bool:
+        """Return whether to stop after this epoch; ``last`` if it is the last anyway."""
         raise NotImplementedError
 
     def on_step(self, epoch: int, step: int, loss: float) -> None:
@@ -60,51 +62,41 @@ class Watch(Hooks):
         The parameters that the fit writes into.
     rows : int
         Of an epoch.
-    validation : Validation, optional
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        params: Array,
-        rows: int,
-        validation: Validation | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, params: Array, rows: int) -> None:
         self.settings = settings
         self.params = params.view()
         self.params.flags.writeable = False
         self.progress: Silence = make_progress(settings.progress, settings.epochs, rows)
-        self.validation = validation
-        self.out_of_patience = False
         self.every = self.progress.every
         self.interval = self.progress.interval
-        if validation is not None:
-            self.on_end = validation.restore
         if settings.schedule is not None:
             self.rate = np.array([settings.lr])
-        if settings.callback or settings.schedule or validation is not None:
+        if settings.callback or settings.schedule:
             self.interval = 0.0  # they see every epoch, progress does not need to
         self.wants_epochs = self.interval < math.inf or self.every > 0
 
-    def on_epoch(self, epoch: int, step: int, loss: float) -> bool:
+    def on_epoch(
+        self,
+        epoch: int,
+        step: int,
+        loss: float,
+        validation_loss: float | None,
+        last: bool,
+    ) -> bool:
         """Return whether to stop after this epoch."""
         settings = self.settings
         self.progress.epoch(epoch, step, loss)
-        of_validation = None
-        if self.validation is not None:
-            self.out_of_patience = self.validation.epoch(loss)
-            of_validation = self.validation.latest
         if settings.callback is not None:
-            state = TrainingState(epoch, step, loss, self.params, of_validation)
+            state = TrainingState(epoch, step, loss, self.params, validation_loss)
             if settings.callback(state):
-                self.out_of_patience = False  # the callback's wish comes first
                 return True
         # A schedule is not asked for an epoch beyond the last one.
-        goes_on = not self.out_of_patience and epoch < settings.epochs
-        if settings.schedule is not None and goes_on:
+        if settings.schedule is not None and not last:
             rate = settings.schedule(epoch)
             self.rate[0] = check_positive(settings.function, "lr", rate)
-        return self.out_of_patience
+        return False
 
     def on_step(self, epoch: int, step: int, loss: float) -> None:
         """Show a step."""

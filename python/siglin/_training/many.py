@@ -1,29 +1,35 @@
 """fit_many: networks trained side by side, one on each core."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from siglin import _core
 from siglin._data.arrays import (
     AnyArray,
     Array,
     ArrayLike,
     check_flag,
-    check_positive,
     check_shape,
 )
-from siglin._data.rows import check_finite
+from siglin._data.rows import check_finite, check_weights
 from siglin._layers import make_generator
 from siglin._network import Network
-from siglin._training.engine import Job, run_many
-from siglin._training.history import History
+from siglin._training.engine import Job, history_of, run_many, warn_if_saturated
+from siglin._training.history import History, TrainingState, check_callback
 from siglin._training.optimizers import Optimizer, check_optimizer
 from siglin._training.progress import make_progress
+from siglin._training.saturation import evenly_spread
 from siglin._training.settings import Settings
+from siglin._training.validation import Held, hold_out
 from siglin._warnings import warn
 from siglin.errors import DTypeError, ShapeError
+
+LearningRate: TypeAlias = float | Callable[[int], float] | None
+ManyCallback: TypeAlias = Callable[[int, TrainingState], Any]
 
 
 def fit_many(
@@ -31,14 +37,24 @@ def fit_many(
     x: ArrayLike,
     t: ArrayLike | Sequence[ArrayLike],
     *,
-    lr: float | Sequence[float] | AnyArray | None = None,
+    lr: LearningRate | Sequence[LearningRate] | AnyArray = None,
     rows: Sequence[ArrayLike | None] | None = None,
-    epochs: int = 1,
-    batch_size: int | None = None,
-    shuffle: bool = True,
+    epochs: int | Sequence[int] | AnyArray = 1,
+    batch_size: int | Sequence[int | None] | AnyArray | None = None,
+    shuffle: bool | Sequence[bool] | AnyArray = True,
     seed: int | Sequence[int | None] | AnyArray | None = None,
     optimizer: str | Sequence[str | Optimizer] = "gd",
-    tol: float = 0.0,
+    sample_weight: ArrayLike | Sequence[ArrayLike | None] | None = None,
+    l1: float | Sequence[float] | AnyArray = 0.0,
+    l2: float | Sequence[float] | AnyArray = 0.0,
+    dropout: float | Sequence[float] | AnyArray = 0.0,
+    clip_norm: float | Sequence[float | None] | AnyArray | None = None,
+    validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+    validation_split: float | Sequence[float] | AnyArray = 0.0,
+    patience: int | Sequence[int | None] | AnyArray | None = None,
+    min_delta: float | Sequence[float] | AnyArray = 0.0,
+    tol: float | Sequence[float] | AnyArray = 0.0,
+    callback: ManyCallback | None = None,
     progress: bool = False,
 ) -> list[History]:
     """Train several networks on the same rows, side by side on all cores.
@@ -57,21 +73,33 @@ def fit_many(
     t : array_like, shape (rows, n_out), or a list of arrays
         Targets as in `Network.fit`. A list or tuple of as many arrays as there are
         networks has those of each.
-    lr : float or sequence of float, optional
-        Step size, dimensionless, > 0; one for all, or one for each. None is that of each
-        optimiser, as in `Network.fit`.
+    lr : float, callable or sequence, optional
+        Step size, dimensionless, > 0, or a schedule as in `Network.fit`; one for all, or
+        one for each. None is that of each optimiser.
     rows : sequence, optional
         For each network the rows that it sees, as from ``x[rows[k]], t[rows[k]]``: None
         (all), numbers from 0 (in this order, and as often as they stand there), or a
         mask. None for all networks sees all rows.
-    epochs, batch_size, shuffle, tol
-        As in `Network.fit`, for all networks.
+    epochs, batch_size, shuffle, tol, l1, l2, dropout, clip_norm
+        As in `Network.fit`; one for all, or a sequence with one for each.
     seed : int or sequence, optional
         Of the permutations, one for all or one (or None) for each. None goes on with each
         network's own generator.
     optimizer : str or sequence, default "gd"
         A name for all, or for each a name or an object such as ``siglin.Adam()``, whose
         memory goes on across fits.
+    sample_weight : array_like, shape (rows,), or a list of arrays, optional
+        As in `Network.fit`, for the rows of x. A list or tuple of as many arrays as there
+        are networks has those of each, or None.
+    validation_data : (x, t), optional
+        As in `Network.fit`, for all networks; each is judged by its own loss.
+    validation_split, patience, min_delta : number or sequence
+        As in `Network.fit`; one for all, or one for each. A split is drawn from the rows
+        that a network sees, by its own generator or its seed.
+    callback : callable, optional
+        Called as ``callback(k, state)`` on the calling thread after each epoch of
+        network k, with what `Network.fit` tells a callback. Returning True stops that
+        network. An exception ends all fits and arrives unchanged.
     progress : bool, default False
         Whether to show the epochs of all networks together, as in `Network.fit`.
 
@@ -92,17 +120,22 @@ def fit_many(
 
     Warns
     -----
+    SaturationWarning
+        Of each network as of `Network.fit`.
     RuntimeWarning
         If a network diverged. It is no exception, as in `Network.fit`, because that would
         keep the histories of the others back: among many step sizes some are too large.
 
     Notes
     -----
-    Nothing is changed before all arguments are checked. There is no callback: the fits
-    run without the interpreter's lock. A fit stays on one thread, and each thread takes
-    the next fit when it is done with one: networks in the order of their work, the
-    longest first, share the cores best. One large network is better left to
+    Nothing is changed before all arguments are checked. A fit stays on one thread, and
+    each thread takes the next fit as soon as it is free: networks in the order of their
+    work, the longest first, share the cores best. One large network is better left to
     `Network.fit`, which shares its products.
+
+    The fits run without the interpreter's lock. With a callback or a schedule the
+    networks advance together, an epoch each, and Python is called in between: the epochs
+    of small networks are then too short to share.
 
     Examples
     --------
@@ -124,51 +157,111 @@ def fit_many(
     [10, 10, 10, 10]
     """
     nets = _check_networks(networks)
-    count = len(nets)
-    step_sizes = [
-        None if one is None else check_positive("fit_many", "lr", one)
-        for one in _one_each("lr", lr, count)
-    ]
-    methods = _check_optimizers(optimizer, count)
-    common = {
+    options = {
         "epochs": epochs,
         "batch_size": batch_size,
         "shuffle": shuffle,
+        "l1": l1,
+        "l2": l2,
+        "dropout": dropout,
+        "clip_norm": clip_norm,
+        "validation_split": validation_split,
+        "patience": patience,
+        "min_delta": min_delta,
         "tol": tol,
     }
-    settings = [
-        Settings("fit_many", step_size, method, **common)
-        for step_size, method in zip(step_sizes, methods, strict=True)
-    ]
+    settings = _check_settings(len(nets), lr, optimizer, options, callback)
     progress = check_flag("fit_many", "progress", progress)
+    seeds = _one_each("seed", seed, len(nets))
     generators = [
         net._generator if one is None else make_generator("fit_many", one)
-        for net, one in zip(nets, _one_each("seed", seed, count), strict=True)
+        for net, one in zip(nets, seeds, strict=True)
     ]
     if not nets:
-        Settings("fit_many", 1.0, "gd", **common)  # its errors
         return []
     inputs = _check_inputs(nets, x)
     targets = _check_targets(nets, t, len(inputs))
-    subsets = _check_rows(rows, count, len(inputs))
+    subsets = _check_rows(rows, len(nets), len(inputs))
+    weights = _check_weights(nets, sample_weight, len(inputs))
+    held = _check_validation(nets, validation_data)
     jobs = [
         Job(*parts)
-        for parts in zip(nets, settings, targets, subsets, generators, strict=True)
-    ]
-    shown = make_progress(progress, count * settings[0].epochs, 0)
-    try:
-        results = run_many(
-            inputs, jobs, settings[0], shown.epochs_of_all if progress else None
+        for parts in zip(
+            nets, settings, targets, subsets, generators, weights, held, strict=True
         )
-        shown.epochs_of_all(sum(done for _, done, *_ in results))
+    ]
+    parts = [_split(inputs, job) for job in jobs]
+    results = _run(inputs, jobs, parts, progress)
+    histories = list(map(history_of, results))
+    _warn_of_divergence(histories)
+    for k, (part, result) in enumerate(zip(parts, results, strict=True)):
+        _warn_of_saturation(k, part, result, inputs)
+    return histories
+
+
+def _split(x: Array, job: Job) -> Job:
+    """Return the job with rows held out, if it is to, as `Network.fit` does it."""
+    share = job.settings.validation_split
+    if share == 0:
+        return job
+    if job.held is not None:
+        raise ValueError("fit_many: give validation_data or validation_split")
+    # Drawn from a copy, as another fit may be using the network's own.
+    words = job.network._parameters.snapshot_generator(job.generator)
+    rows = np.arange(len(x)) if job.rows is None else job.rows
+    weights = None if job.weights is None else job.weights[rows]
+    train, held = hold_out("fit_many", share, len(rows), words, weights)
+    judges = rows[held]
+    return job._replace(
+        rows=rows[train],
+        generator=words,
+        held=Held(x[judges], job.t[judges], None if weights is None else weights[held]),
+    )
+
+
+def _run(
+    x: Array, jobs: Sequence[Job], parts: Sequence[Job], progress: bool
+) -> list[_core.FitResult]:
+    """Run the jobs, or what a split has left of them, and show their progress."""
+    shown = make_progress(progress, sum(job.settings.epochs for job in jobs), 0)
+    before = [job.settings.optimizer.step_count for job in jobs]
+    try:
+        results = run_many(x, parts, shown.epochs_of_all if progress else None)
+        shown.epochs_of_all(sum(result.epochs for result in results))
     finally:
         shown.close()
-    histories = [
-        History(losses.tolist(), done, total, seconds, reason)
-        for losses, done, total, seconds, reason in results
+        # A generator goes on where its copy has been left.
+        for job, part, steps in zip(jobs, parts, before, strict=True):
+            if part is not job and job.settings.optimizer.step_count != steps:
+                job.generator[...] = part.generator
+    return results
+
+
+def _check_settings(
+    count: int,
+    lr: Any,
+    optimizer: Any,
+    options: dict[str, Any],
+    callback: ManyCallback | None,
+) -> list[Settings]:
+    """Return the settings of each network."""
+    rates = _one_each("lr", lr, count)
+    methods = _check_optimizers(optimizer, count)
+    each = {name: _one_each(name, value, count) for name, value in options.items()}
+    check_callback("fit_many", "callback", callback)
+    if count == 0:
+        single = {name: v for name, v in options.items() if not _is_several(v)}
+        Settings("fit_many", None, "gd", **single)  # its errors
+    return [
+        Settings(
+            "fit_many",
+            rates[k],
+            methods[k],
+            callback=None if callback is None else partial(callback, k),
+            **{name: values[k] for name, values in each.items()},
+        )
+        for k in range(count)
     ]
-    _warn_of_divergence(histories)
-    return histories
 
 
 def _check_networks(networks: object) -> list[Network]:
@@ -213,12 +306,13 @@ def _check_distinct(name: str, values: Sequence[object]) -> None:
             raise ValueError(msg)
 
 
+def _is_several(value: Any) -> bool:
+    return isinstance(value, list | tuple) or _is_array(value)
+
+
 def _one_each(name: str, value: Any, count: int) -> list[Any]:
     """Return one value for each network: those of a sequence, or the one that it is."""
-    several = isinstance(value, list | tuple)
-    if not several and not isinstance(value, str):
-        several = np.ndim(value) > 0
-    values = list(value) if several else [value] * count
+    values = list(value) if _is_several(value) else [value] * count
     if len(values) != count:
         msg = (
             f"fit_many: {name} must be one for all or one for each of the {count} "
@@ -270,6 +364,42 @@ def _check_targets(nets: Sequence[Network], t: object, rows: int) -> list[Array]
         ready[id(one), net.loss_name, net.layers[-1].n_out]
         for net, one in zip(nets, given, strict=True)
     ]
+
+
+def _check_weights(
+    nets: Sequence[Network], weights: Any, rows: int
+) -> list[Array | None]:
+    """Return the weights of the rows for each network, or None."""
+    dtype = nets[0].dtype
+    several = isinstance(weights, list | tuple) and all(
+        one is None or _is_array(one) for one in weights
+    )
+    if not several:
+        if weights is None:
+            return [None] * len(nets)
+        return [check_weights("fit_many", weights, rows, dtype)] * len(nets)
+    if len(weights) != len(nets):
+        msg = (
+            f"fit_many: a list of arrays sample_weight must have one for each of the "
+            f"{len(nets)} networks, got {len(weights)}"
+        )
+        raise ValueError(msg)
+    return [
+        None if one is None else check_weights("fit_many", one, rows, dtype)
+        for one in weights
+    ]
+
+
+def _check_validation(nets: Sequence[Network], data: Any) -> list[Held | None]:
+    """Return what each network is judged by; the arrays of equal targets are shared."""
+    if data is None:
+        return [None] * len(nets)
+    ready: dict[tuple[str, int], Held] = {}
+    for net in nets:
+        key = net.loss_name, net.layers[-1].n_out
+        if key not in ready:
+            ready[key] = net._held("fit_many", data)
+    return [ready[net.loss_name, net.layers[-1].n_out] for net in nets]
 
 
 def _is_array(value: object) -> bool:
@@ -334,6 +464,19 @@ def _check_subset(name: str, entry: Any, available: int) -> npt.NDArray[np.int64
         )
         raise ValueError(msg)
     return np.array(given, np.int64)
+
+
+def _warn_of_saturation(k: int, job: Job, result: _core.FitResult, x: Array) -> None:
+    """Look at a network as `Network.fit` does."""
+    if result.reason == "diverged" or result.epochs == 0:
+        return
+    t, rows = job.t, len(x)
+    if job.rows is not None:
+        rows = len(job.rows)
+        some = job.rows[evenly_spread(rows)]
+        x, t = x[some], t[some]
+    seen, who = rows * result.epochs, f"fit_many: network {k}"
+    warn_if_saturated(job.network, float(result.losses[-1]), seen, x, t, who)
 
 
 def _warn_of_divergence(histories: Sequence[History]) -> None:

@@ -38,7 +38,12 @@ LEARNED = 0.5
 
 
 def check_saturation(
-    layers: Sequence["Dense"], which: Loss, loss: float, x: Array, t: Array
+    layers: Sequence["Dense"],
+    which: Loss,
+    loss: float,
+    x: Array,
+    t: Array,
+    who: str = "fit",
 ) -> None:
     """Warn of the first hidden layer that cannot learn any more.
 
@@ -57,6 +62,8 @@ def check_saturation(
     x : ndarray, shape (rows, n_in)
     t : ndarray, shape (rows, n_out)
         What the network was trained on.
+    who : str
+        What the message begins with.
 
     Warns
     -----
@@ -76,7 +83,7 @@ def check_saturation(
         if flat >= least:
             what = "zero" if layer.activation == "relu" else "saturated"
             msg = (
-                f"fit: {flat} of the {layer.n_out} units of hidden layer {number} "
+                f"{who}: {flat} of the {layer.n_out} units of hidden layer {number} "
                 f"({layer.activation}) are {what} on all of {len(rows)} rows that were "
                 f"looked at and cannot learn; the loss is {loss:.3g}, that of a constant "
                 f"answer {constant:.3g}. Scaling the inputs to about 1, a smaller lr, or "

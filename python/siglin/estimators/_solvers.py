@@ -164,7 +164,14 @@ class Epochs(Hooks):
         self.order = order
         self.after_epoch = after_epoch
 
-    def on_epoch(self, epoch: int, step: int, loss: float) -> bool:
+    def on_epoch(
+        self,
+        epoch: int,
+        step: int,
+        loss: float,
+        validation_loss: float | None = None,  # noqa: ARG002
+        last: bool = False,  # noqa: ARG002
+    ) -> bool:
         """Return whether to stop after this epoch."""
         return self.after_epoch(epoch, step, loss)
 
@@ -183,10 +190,10 @@ def run_epochs(
 ) -> bool:
     """Train on rows, dense or sparse; return whether the parameters stayed finite."""
     if not data.is_sparse:
-        *_, reason = engine.run(
+        result = engine.run(
             network, settings, data.x, data.t, generator, data.weights, hooks
         )
-        return reason != "diverged"
+        return result.reason != "diverged"
 
     in_order = np.arange(data.rows)
     batch_size = settings.batch_size or data.rows
@@ -196,7 +203,7 @@ def run_epochs(
         total = 0.0
         order = in_order if hooks.order is None else hooks.order
         for piece in data.dense(order, batch_size):
-            losses, _, steps, _, reason = engine.run(
+            result = engine.run(
                 network,
                 settings,
                 piece.x,
@@ -206,10 +213,10 @@ def run_epochs(
                 piece_hooks,
                 epochs=1,
             )
-            total_steps += steps
-            if reason == "diverged":
+            total_steps += result.steps
+            if result.reason == "diverged":
                 return False
-            total += losses[0] * piece.rows
+            total += float(result.losses[0]) * piece.rows
         if hooks.on_epoch(epoch, total_steps, total / data.rows):
             break
     return True
