@@ -113,8 +113,9 @@ template <class T>
 double NetworkRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch,
                               const Progress& progress, Descent<T>* descent) {
     const double of_outputs = loss_of_outputs(params, grads, batch, progress, descent);
-    return plan_.loss.kind == Loss::poisson ? of_outputs + mean_targets_loss(batch, progress)
-                                       : of_outputs;
+    return plan_.loss.kind == Loss::poisson
+               ? of_outputs + mean_targets_loss(batch, progress)
+               : of_outputs;
 }
 
 template <class T>
@@ -139,20 +140,19 @@ double NetworkRunner<T>::loss_of_outputs(const T* params, T* grads,
             total = columns_.prepared_neuron_loss(params, grads, batch.rows);
             break;
         case Path::neuron_by_rows:
-            total = sums_.sum(
-                cut(batch.rows, plan_.neuron_range()), grads, progress,
-                [&](index_t begin, index_t count, T* sums, bool accumulate) {
-                    return columns_.neuron_range_loss(params, sums, batch, begin, count,
-                                                      scale, accumulate);
-                });
+            total =
+                sums_.sum(cut(batch.rows, plan_.neuron_range()), grads, progress,
+                          [&](index_t begin, index_t count, T* sums, bool accumulate) {
+                              return columns_.neuron_range_loss(
+                                  params, sums, batch, begin, count, scale, accumulate);
+                          });
             break;
         case Path::narrow:
-            total = sums_.sum(
-                cut(batch.rows, columns_.narrow_block()), grads, progress,
-                [&](index_t begin, index_t, T* sums, bool accumulate) {
-                    return columns_.narrow_block_loss(params, sums, batch, begin, scale,
-                                                      accumulate);
-                });
+            total = sums_.sum(cut(batch.rows, columns_.narrow_block()), grads, progress,
+                              [&](index_t begin, index_t, T* sums, bool accumulate) {
+                                  return columns_.narrow_block_loss(
+                                      params, sums, batch, begin, scale, accumulate);
+                              });
             break;
         case Path::row:
         case Path::blocks:

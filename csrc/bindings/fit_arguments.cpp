@@ -90,10 +90,10 @@ std::initializer_list<OptimizerNumber> numbers_of(Optimizer optimizer) {
     [[maybe_unused]] constexpr OptimizerNumber weight_decay =
         &OptimizerNumbers::weight_decay;
     switch (optimizer) {
-#define SIGLIN_OPTIMIZER(name, vectors, ...)                                     \
-    case Optimizer::name: {                                                      \
+#define SIGLIN_OPTIMIZER(name, vectors, ...)                                       \
+    case Optimizer::name: {                                                        \
         static constexpr std::initializer_list<OptimizerNumber> list{__VA_ARGS__}; \
-        return list;                                                             \
+        return list;                                                               \
     }
 #include "../optimizers.inc"
     }
@@ -123,9 +123,9 @@ void take_options(FitSettings& settings, const char* function, py::handle option
         } else {
             // scikit-learn takes a momentum of 1.
             const bool whole = value == 1 && members.size() == 1;
-            require((value >= 0 && value < 1) || whole, function,
-                    "optimizer options must lie in [0, 1), got " +
-                        std::to_string(value));
+            require(
+                (value >= 0 && value < 1) || whole, function,
+                "optimizer options must lie in [0, 1), got " + std::to_string(value));
         }
         settings.numbers.*member = value;
     }
