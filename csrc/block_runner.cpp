@@ -361,8 +361,8 @@ double BlockRunner<T>::block_loss(const BlockArrays<T>& block, const T* params,
     const T* derivative =
         is_linear(plan_.layers.back().activation) ? nullptr : block.d.back();
     const double loss = kernels.loss_gradient(
-        {plan_.loss, block.a.back(), derivative, batch.t.data, rows, plan_.n_out(), scale,
-         grads != nullptr, batch.weights, batch.clips});
+        {plan_.loss, block.a.back(), derivative, batch.t.data, rows, plan_.n_out(),
+         scale, grads != nullptr, batch.weights, batch.clips});
     if (grads == nullptr) {
         return loss;
     }

@@ -149,7 +149,8 @@ double ColumnRunner<T>::prepared_neuron_loss(const T* params, T* grads,
 template <class T>
 double ColumnRunner<T>::neuron_range_loss(const T* params, T* grads,
                                           const Batch<T>& batch, index_t begin,
-                                          index_t rows, T scale, bool accumulate) const {
+                                          index_t rows, T scale,
+                                          bool accumulate) const {
     const RowLayer& layer = plan_.layers[0];
     NeuronRowsArgs<T> args = {plan_.loss,
                               batch.x,

@@ -360,11 +360,12 @@ struct ColumnsArgs {
 };
 
 // The summed loss of a block of rows, and scale times its gradient with respect to all
-// parameters (kernels/columns.h). x and t by columns: feature i of row r is x[i * stride
+// parameters (kernels/columns.h). x and t by columns: feature i of row r is x[i *
+// stride
 // + r]; stride is `rows` rounded up to kNarrowLanes, what lies past the rows is finite.
-// weights (stride, finite) and clips as in LossArgs; drops as in DropArgs, of the hidden
-// layers. scratch: narrow_scratch elements. The same bits on every target with a fused
-// multiply-add.
+// weights (stride, finite) and clips as in LossArgs; drops as in DropArgs, of the
+// hidden layers. scratch: narrow_scratch elements. The same bits on every target with a
+// fused multiply-add.
 template <class T>
 struct NarrowArgs {
     const RowLayer* layers;
@@ -417,8 +418,8 @@ struct UpdateArgs {
     T lr;     // adam: lr sqrt(1 - beta2^t) / (1 - beta1^t), so that bias needs no work
     T beta1;  // momentum and nesterov: the momentum
     T beta2;
-    T eps;      // adam: eps sqrt(1 - beta2^t)
-    T decay;    // adamw: lr weight_decay
+    T eps;    // adam: eps sqrt(1 - beta2^t)
+    T decay;  // adamw: lr weight_decay
     bool want_norm;
     bool unchecked;  // write whatever comes, as the low-level update promises
 };

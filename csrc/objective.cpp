@@ -5,8 +5,8 @@
 namespace siglin {
 
 bool clips(const Objective& objective, const NetworkPlan& plan) {
-    return objective.scikit_learn && (plan.loss.kind == Loss::bce ||
-                                      plan.loss.kind == Loss::cross_entropy);
+    return objective.scikit_learn &&
+           (plan.loss.kind == Loss::bce || plan.loss.kind == Loss::cross_entropy);
 }
 
 template <class T>

@@ -82,7 +82,8 @@ bool NetworkPlan::is_neuron() const {
 bool NetworkPlan::is_neuron_by_columns(index_t rows) const {
     // While that copy stays in L2; beyond, reading x as it lies is faster.
     constexpr index_t kMostElements = 32 * 1024;
-    return is_neuron() && loss.kind == Loss::bce && n_in() <= kNeuronInputs && rows <= kMostElements / n_in();
+    return is_neuron() && loss.kind == Loss::bce && n_in() <= kNeuronInputs &&
+           rows <= kMostElements / n_in();
 }
 
 bool NetworkPlan::is_neuron_by_rows(index_t item_size) const {

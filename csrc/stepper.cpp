@@ -53,7 +53,8 @@ double Stepper<T>::step(const Progress& progress, const bool& touched) {
     if (numbers.eps > 0) {  // Adam's kind
         const auto t = static_cast<double>(steps_);
         const double root = std::sqrt(1.0 - std::pow(settings_.numbers.beta2, t));
-        args_.lr = static_cast<T>(lr_ * root / (1.0 - std::pow(settings_.numbers.beta1, t)));
+        args_.lr =
+            static_cast<T>(lr_ * root / (1.0 - std::pow(settings_.numbers.beta1, t)));
         if (!settings_.objective.scikit_learn) {
             args_.eps = static_cast<T>(numbers.eps * root);
         }

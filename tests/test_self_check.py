@@ -19,10 +19,18 @@ import siglin
 from siglin import _core
 
 PACKAGE = Path(siglin.__file__).parent
-OPS = Path(__file__).resolve().parents[1] / "csrc" / "ops.inc"
+CSRC = Path(__file__).resolve().parents[1] / "csrc"
 BEST = siglin.targets()[0]
 REPORT = "import siglin; print(siglin.target(), siglin.sigmoid([0.0])[0])"
 needs_two = pytest.mark.skipif(len(siglin.targets()) < 2, reason="one target runs here")
+
+
+def operations() -> list[str]:
+    """Return the entries of a table, in order; the optimisers have a list of their own."""
+    every = (CSRC / "optimizers.inc").read_text()
+    listed = (CSRC / "ops.inc").read_text().replace('#include "optimizers.inc"', every)
+    pattern = r"^SIGLIN_(?:OP\(\w+, |OPTIMIZER\()(\w+),"
+    return re.findall(pattern, listed, re.MULTILINE)
 
 
 class Module:
@@ -82,7 +90,7 @@ class Module:
 
     def break_entry(self, target: str, name: str, dtype: str) -> None:
         """Let an entry of the table call pack_b_pays, which only looks at numbers."""
-        names = re.findall(r"^SIGLIN_OP\(\w+, (\w+),", OPS.read_text(), re.MULTILINE)
+        names = operations()
         first = self.table(target) + 16
         if dtype == "float64":
             first += 8 * (len(names) + 2)  # the tile's rows and columns

@@ -28,7 +28,11 @@ def target_flags():
     """Return the flags of each target, from the list that CMake reads."""
     text = (CSRC / "targets.cmake").read_text(encoding="utf-8")
     entries = re.findall(r"^\s*siglin_add_target\((\w+)([^)]*)\)", text, re.MULTILINE)
-    return {name: flags.replace('"', " ").split() for name, flags in entries}
+    # Less their optimisation levels: that of compile_object's caller is to hold.
+    return {
+        name: [one for one in flags.replace('"', " ").split() if one[:2] != "-O"]
+        for name, flags in entries
+    }
 
 
 def compile_object(source, path, *flags):

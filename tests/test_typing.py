@@ -69,7 +69,7 @@ def program(block):
 
 
 MISTAKES = {
-    "siglin.Netwrok([2, 1])": "Netwrok",
+    "siglin.Networks([2, 1])": "Networks",
     "siglin.plto": "plto",
     "siglin.estimators.MLPClasifier()": "MLPClasifier",
     "siglin.plot.plot_bondary()": "plot_bondary",

@@ -138,8 +138,8 @@ void bind_network(py::module_& m) {
     NetworkClass network(m, "Network");
     network
         .def(py::init<const std::vector<index_t>&, const std::vector<std::string>&,
-                      const std::vector<bool>&, const std::string&,
-                      const std::string&, double>(),
+                      const std::vector<bool>&, const std::string&, const std::string&,
+                      double>(),
              arg("sizes"), arg("activations"), arg("biases"), arg("loss"), arg("dtype"),
              arg("loss_number") = 0.0, environment)
         .def_property_readonly("n_params", &Network::n_params);

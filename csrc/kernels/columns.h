@@ -6,9 +6,9 @@
 // the rows: all lanes are full whatever the sizes, and weights are broadcast from where
 // they lie.
 //
-// Forward and the input gradient are the chains of product.h, the same bits. The sums over
-// rows (dw, db, loss) are kNarrowLanes chains, of the rows equal modulo kNarrowLanes,
-// added by halves: the same order whatever the vector width.
+// Forward and the input gradient are the chains of product.h, the same bits. The sums
+// over rows (dw, db, loss) are kNarrowLanes chains, of the rows equal modulo
+// kNarrowLanes, added by halves: the same order whatever the vector width.
 #pragma once
 
 #include "columns_loss.h"
@@ -91,8 +91,8 @@ double narrow_loss_gradient(const NarrowArgs<T>& args) {
         a += 2 * n;
     }
     T* out = a - 2 * layers[last].n_out * stride;
-    const bool plain = from_logits(args.loss.kind) ||
-                       layers[last].activation == Activation::identity;
+    const bool plain =
+        from_logits(args.loss.kind) || layers[last].activation == Activation::identity;
     const double loss = block_loss<T>(
         {args.loss, out, plain ? nullptr : out + layers[last].n_out * stride, args.t,
          layers[last].n_out, stride, args.rows, args.scale, args.weights, args.clips},

@@ -163,11 +163,10 @@ SIGLIN_INLINE double elementwise_block(F loss, const BlockLoss<T>& args,
             [&](index_t at, std::size_t g, index_t left) SIGLIN_LAMBDA_INLINE {
                 const LossParts<T> parts = loss.template parts<T>(
                     load(z + at), load(t + at), weights.scale_at(at, AllLanes{}));
-                total[g] += keep_rows<T>(
-                    weights.weighted(parts.loss, at, AllLanes{}), left);
-                const Vec<T> dz = derivative == nullptr
-                                      ? parts.dz
-                                      : parts.dz * load(derivative + at);
+                total[g] +=
+                    keep_rows<T>(weights.weighted(parts.loss, at, AllLanes{}), left);
+                const Vec<T> dz =
+                    derivative == nullptr ? parts.dz : parts.dz * load(derivative + at);
                 store(z + at, keep_rows<T>(dz, left));
             });
     }

@@ -1,5 +1,5 @@
-// The products of layers by columns: forward and input gradient, feature by feature, and
-// the weight gradient, sums over the rows.
+// The products of layers by columns: forward and input gradient, feature by feature,
+// and the weight gradient, sums over the rows.
 #pragma once
 
 #include "../kernel_table.h"

@@ -206,8 +206,8 @@ SIGLIN_NOT_INLINE void settle_infinite_lanes(Classes<T> z, index_t cols, Vec<T>*
 // cross_entropy_row with a row to a lane: the losses, in the lanes; z becomes scale
 // times the gradient.
 template <class T>
-SIGLIN_INLINE Vec<T> cross_entropy_lanes(Classes<T> z, Classes<T, const T*> t, index_t cols,
-                                         Vec<T> scale) {
+SIGLIN_INLINE Vec<T> cross_entropy_lanes(Classes<T> z, Classes<T, const T*> t,
+                                         index_t cols, Vec<T> scale) {
     const Vec<T> zero = {};
     Vec<T> max = z[0];
     for (index_t c = 1; c < cols; ++c) {
@@ -251,9 +251,9 @@ SIGLIN_INLINE Vec<T> cross_entropy_turned(T* z, const T* t, index_t rows, index_
     of_z[0] = of_t[0] = Vec<T>{};  // GCC does not see that there is a class
     rows_to_lanes(z, rows, cols, of_z);
     rows_to_lanes(t, rows, cols, of_t);
-    const Vec<T> losses = cross_entropy_lanes<T>(
-        {reinterpret_cast<T*>(of_z), L}, {reinterpret_cast<const T*>(of_t), L}, cols,
-        scale);
+    const Vec<T> losses =
+        cross_entropy_lanes<T>({reinterpret_cast<T*>(of_z), L},
+                               {reinterpret_cast<const T*>(of_t), L}, cols, scale);
     lanes_to_rows(of_z, rows, cols, z);
     return losses;
 }

@@ -320,12 +320,13 @@ class Descent {
             with_padded_activation(
                 logits ? Activation::identity : args_.layers[last_].activation,
                 [&](auto f) {
-                    pre_activations(last_, x, [&](int v, Vec<T> z) SIGLIN_LAMBDA_INLINE {
-                        const auto both = decltype(f)::template both<T>(
-                            z, load(d.existing + v * L));
-                        store(d.dz + v * L, both.value);
-                        store(d.derivative + v * L, both.derivative);
-                    });
+                    pre_activations(last_, x,
+                                    [&](int v, Vec<T> z) SIGLIN_LAMBDA_INLINE {
+                                        const auto both = decltype(f)::template both<T>(
+                                            z, load(d.existing + v * L));
+                                        store(d.dz + v * L, both.value);
+                                        store(d.derivative + v * L, both.derivative);
+                                    });
                 });
             args_.losses[s] =
                 loss_gradient<T>({args_.loss, d.dz, logits ? nullptr : d.derivative, t,

@@ -1,8 +1,8 @@
 // Dropout (Srivastava et al. 2014): which outputs of a hidden layer are dropped.
 //
 // The bits of an output are a hash of its place, so that no layout and no order of work
-// changes them: a row's key, plus the unit's number times an odd constant, mixed. All in
-// words of 32 bits, of which a vector of doubles fills half as many.
+// changes them: a row's key, plus the unit's number times an odd constant, mixed. All
+// in words of 32 bits, of which a vector of doubles fills half as many.
 #pragma once
 
 #include "../kernel_table.h"
@@ -40,7 +40,8 @@ struct DropKey {
     std::uint32_t of_row(index_t r) const {
         const auto whole = static_cast<std::uint64_t>(r);
         const auto upper = static_cast<std::uint32_t>(whole >> 32);
-        return mixed(static_cast<std::uint32_t>(whole) ^ row ^ upper * kUnitStep) + unit;
+        return mixed(static_cast<std::uint32_t>(whole) ^ row ^ upper * kUnitStep) +
+               unit;
     }
 };
 
@@ -114,8 +115,8 @@ void drop_out(const DropArgs<T>& args) {
     }
 }
 
-// The same of outputs by columns: output f of row r at f * stride + r, of `stride` rows,
-// a multiple of kNarrowLanes. keys: room for stride words.
+// The same of outputs by columns: output f of row r at f * stride + r, of `stride`
+// rows, a multiple of kNarrowLanes. keys: room for stride words.
 template <class T>
 void drop_out_columns(const DropArgs<T>& args, index_t stride, std::uint32_t* keys) {
     const DropKey key(args.drops, args.layer);

@@ -115,8 +115,8 @@ struct huber {
     double delta;
 };
 
-// q (t - a) where t is above a, (1 - q) (a - t) elsewhere (Koenker and Bassett 1978); at
-// t the gradient is 0.
+// q (t - a) where t is above a, (1 - q) (a - t) elsewhere (Koenker and Bassett 1978);
+// at t the gradient is 0.
 struct quantile {
     explicit quantile(double number) : q(number) {}
     template <class T>
@@ -126,9 +126,9 @@ struct quantile {
         const Vec<T> above = broadcast(static_cast<T>(1 - q));
         const Vec<T> below = broadcast(static_cast<T>(-q));
         // NaN stays, times 0.
-        const Vec<T> slope = select<T>(
-            difference > zero, above,
-            select<T>(difference < zero, below, difference * zero));
+        const Vec<T> slope =
+            select<T>(difference > zero, above,
+                      select<T>(difference < zero, below, difference * zero));
         return {slope * difference, scale * slope};
     }
     double q;
@@ -143,9 +143,9 @@ SIGLIN_INLINE void with_loss(const LossChoice& choice, Visit visit) {
 #define SIGLIN_ROW_LOSS(name, from_logits) \
     case Loss::name:                       \
         break;
-#define SIGLIN_LOSS(name, from_logits)     \
-    case Loss::name:                       \
-        visit(loss::name(choice.number));  \
+#define SIGLIN_LOSS(name, from_logits)    \
+    case Loss::name:                      \
+        visit(loss::name(choice.number)); \
         break;
 #include "../losses.inc"
     }
@@ -211,9 +211,8 @@ SIGLIN_INLINE double loss_of_run(F loss, const LossArgs<T>& args, index_t at, in
     const T* const derivative = bends ? args.derivative + at : nullptr;
     Vec<T> total = {};
     for_each_block<T>(n, [&](index_t i, auto lanes) SIGLIN_LAMBDA_INLINE {
-        const LossParts<T> parts =
-            loss.template parts<T>(load(z + i, lanes), load(t + i, lanes),
-                                   weights.scale_at(i, lanes));
+        const LossParts<T> parts = loss.template parts<T>(
+            load(z + i, lanes), load(t + i, lanes), weights.scale_at(i, lanes));
         total += keep<T>(weights.weighted(parts.loss, i, lanes), lanes);
         if (args.want_gradient) {
             store(z + i,
@@ -265,8 +264,9 @@ template <class T>
 double loss_gradient(const LossArgs<T>& args) {
     double total = 0;
     if (args.loss.kind != Loss::cross_entropy) {
-        with_loss(args.loss,
-                  [&](auto loss) { total = loss_of_rows<decltype(loss), T>(loss, args); });
+        with_loss(args.loss, [&](auto loss) {
+            total = loss_of_rows<decltype(loss), T>(loss, args);
+        });
         return total;
     }
     const LossLimits<T> limits(args.clips);

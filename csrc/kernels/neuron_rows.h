@@ -172,7 +172,8 @@ void prefetch_rows(const NeuronRowsArgs<T>& args, index_t i) {
     }
 }
 
-// The losses of rows one by one, without weights: bce's logarithms are those of products.
+// The losses of rows one by one, without weights: bce's logarithms are those of
+// products.
 template <class T>
 struct PlainBce {
     static constexpr int kVecs = Wide<T>::kVecs;

@@ -62,9 +62,9 @@ class TwoLayerDescent {
   public:
     static bool serves(const DescentArgs<T>& args) {
         const RowLayer& first = args.layers[0];
-        return args.count == 2 && args.loss.kind == Loss::bce && first.n_in <= kInputs &&
-               first.n_out <= kHidden && args.layers[1].n_out == 1 &&
-               first.activation == Activation::sigmoid;
+        return args.count == 2 && args.loss.kind == Loss::bce &&
+               first.n_in <= kInputs && first.n_out <= kHidden &&
+               args.layers[1].n_out == 1 && first.activation == Activation::sigmoid;
     }
 
     explicit TwoLayerDescent(const DescentArgs<T>& args) : args_(args) {
