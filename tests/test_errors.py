@@ -575,15 +575,21 @@ def test_step_has_no_gradient():
 @pytest.mark.parametrize(("lr", "error"), LR_MISTAKES)
 def test_wrong_lr(lr, error):
     w, arguments, net = np.ones(2), layer_arguments(), network()
-    for function, call in [
+    calls = [
         ("update", lambda: siglin.update(w, np.ones(2), lr)),
         ("backward_update", lambda: siglin.backward_update(**arguments, b=None, lr=lr)),
         ("Dense.update", lambda: siglin.Dense(1, 1).update(lr)),
-        ("update", lambda: net.update(lr)),
-        ("fit", lambda: net.fit(*training_data(), lr=lr)),
-    ]:
-        if function == "fit" and lr is None:
-            continue  # the optimiser's
+    ]
+    if lr is not None:  # which is the optimiser's
+        x, t = training_data()
+        calls += [
+            ("update", lambda: net.update(lr)),
+            ("update", lambda: net.update(lr, optimizer="adam")),
+            ("learn_one", lambda: net.learn_one(x[0], t[0], lr=lr)),
+            ("learn_many", lambda: net.learn_many(x, t, lr=lr)),
+            ("fit", lambda: net.fit(x, t, lr=lr)),
+        ]
+    for function, call in calls:
         with pytest.raises(error, match=f"^{function}: lr must be"):
             call()
     assert (w == 1).all()

@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 
 import siglin
+from siglin._training.optimizers import OPTIMIZERS
 from test_learn_one import OPTIONS, make, make_rows, state
-
-OPTIMIZERS = {
-    "gd": siglin.GradientDescent,
-    "momentum": siglin.Momentum,
-    "nesterov": siglin.Nesterov,
-    "adam": siglin.Adam,
-}
 
 
 def object_of(options):
@@ -22,7 +16,10 @@ def object_of(options):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("options", [{}, *OPTIONS[:-1]], ids=str)
-@pytest.mark.parametrize("name", ["smallest", "classes", "large", "neuron"])
+@pytest.mark.parametrize(
+    "name",
+    ["smallest", "classes", "large", "neuron", "counts", "far ones", "a quantile"],
+)
 def test_bits_are_those_of_a_fit(name, options, weighted, target, dtype, rng):
     net, other = make(name, dtype), make(name, dtype)
     fit_options = object_of(options)

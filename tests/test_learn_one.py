@@ -9,6 +9,7 @@ import pytest
 
 import siglin
 from helpers import assert_same_bits, layouts
+from siglin._training.optimizers import OPTIMIZERS
 
 NETWORKS = {
     "smallest": ([2, 3, 1], {}),
@@ -20,6 +21,9 @@ NETWORKS = {
     "deeper": ([3, *[4] * 9, 1], {}),  # the general path, as the next one
     "large": ([70, 80, 2], {}),
     "neuron": ([5, 1], {}),
+    "counts": ([5, 9, 2], {"loss": "poisson"}),
+    "far ones": ([5, 9, 2], {"loss": siglin.Huber(0.3)}),
+    "a quantile": ([5, 1], {"loss": siglin.Quantile(0.9)}),
 }
 
 
@@ -65,6 +69,7 @@ def test_bits_are_those_of_a_fit(name, target, dtype, rng):
 OPTIONS = [
     {"optimizer": "adam"},
     {"optimizer": "momentum"},
+    {"optimizer": "adamw"},
     {"optimizer": "nesterov", "l1": 0.01},
     {"l2": 0.1},
     {"l1": 0.02, "l2": 0.1, "clip_norm": 0.05},
@@ -75,24 +80,51 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("name", ["smallest", "classes", "deeper", "large"])
+@pytest.mark.parametrize(
+    "name", ["smallest", "classes", "deeper", "large", "counts", "a quantile"]
+)
 def test_options_have_the_bits_of_a_fit(name, options, target, dtype, rng):
     """An optimiser by name is one whose memory goes on from step to step."""
     net, other = make(name, dtype), make(name, dtype)
     x, t = make_rows(net, rng)
     fit_options = {n: v for n, v in options.items() if n != "sample_weight"}
-    classes = {
-        "adam": siglin.Adam,
-        "momentum": siglin.Momentum,
-        "nesterov": siglin.Nesterov,
-    }
     if "optimizer" in options:
-        fit_options["optimizer"] = classes[options["optimizer"]]()
+        fit_options["optimizer"] = OPTIMIZERS[options["optimizer"]]()
     for one, targets in zip(x, t, strict=True):
         loss = net.learn_one(one, targets, lr=0.05, **options)
         history = other.fit(one[None], targets[None], lr=0.05, **fit_options)
         assert history.loss == [loss]
         assert state(net) == state(other)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_without_lr_a_step_takes_the_optimisers(optimizer, rng):
+    x, t = make_rows(make("smallest"), rng, 3)
+    kind = OPTIMIZERS[optimizer]
+    steps = [
+        lambda net, lr, by: net.learn_one(x[0], t[0], lr=lr, optimizer=by),
+        lambda net, lr, by: net.learn_many(x, t, lr=lr, optimizer=by),
+        lambda net, lr, by: net.update(lr, optimizer=by),
+    ]
+    for step in steps:
+        nets = [make("smallest") for _ in range(4)]
+        for net in nets:
+            net.loss_and_grads(x, t)
+        step(nets[0], None, optimizer)
+        step(nets[1], kind.default_lr, optimizer)
+        step(nets[2], None, kind(lr=0.3))
+        step(nets[3], 0.3, optimizer)
+        assert state(nets[0]) == state(nets[1]) != state(nets[2]) == state(nets[3])
+
+
+def test_a_step_has_no_schedule(rng):
+    net = make("smallest")
+    x, t = make_rows(net, rng, 3)
+    for step in (net.learn_many, lambda *_, **given: net.update(**given)):
+        with pytest.raises(TypeError, match="lr must be"):
+            step(x, t, lr=lambda _: 0.1, optimizer="adam")
+    with pytest.raises(TypeError, match="lr must be"):
+        net.learn_one(x[0], t[0], lr=lambda _: 0.1)
 
 
 @pytest.mark.parametrize("name", ["smallest", "classes", "large"])
@@ -176,7 +208,7 @@ def test_the_memory_of_a_name(rng):
     by_fits(other, range(3), adam := siglin.Adam())
     net.fit(x, t, lr=0.01, optimizer="adam", epochs=2)  # does not touch it
     other.fit(x, t, lr=0.01, optimizer="adam", epochs=2)
-    copies = [copy.deepcopy(net), pickle.loads(pickle.dumps(net))]
+    copies = [copy.copy(net), copy.deepcopy(net), pickle.loads(pickle.dumps(net))]
     for one in [net, *copies]:
         learn(one, range(3, 6))
     by_fits(other, range(3, 6), adam)

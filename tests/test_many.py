@@ -641,12 +641,15 @@ OPTIONS = {
     "shuffle": (False, [True, False, True]),
     "seed": (4, [1, None, 2]),
     "optimizer": ("adam", ["gd", "nesterov", "momentum"]),
+    "decay": ("adamw", ["adamw", "adam", "gd"]),
     "tol": (0.05, [0.0, 0.04, 0.1]),
     "sample_weight": (weights_of, None),
     "l1": (0.01, [0.0, 0.1, 0.02]),
     "l2": (0.1, [0.0, 0.3, 0.2]),
     "dropout": (0.25, [0.0, 0.5, 0.1]),
     "clip_norm": (0.05, [None, 0.01, 0.1]),
+    "validation_split": (0.25, [0.0, 0.5, 0.1]),
+    "patience": (2, [None, 1, 3]),
 }
 
 
@@ -664,6 +667,8 @@ def test_an_option_is_what_it_is_in_a_single_fit(
         each = [one, None, weights_of(rng, dtype)]
     if name == "schedule":
         name, each = "lr", [one, 0.5, lambda epoch: 1 / (3 + epoch)]
+    if name == "decay":
+        name = "optimizer"
     given = each if several else one
     values = each if several else [one] * 3
     settings = {"epochs": 9, "batch_size": batch_size, "lr": 0.5}
@@ -677,6 +682,42 @@ def test_an_option_is_what_it_is_in_a_single_fit(
     for history in [*histories, *expected]:
         vars(history)["seconds"] = 1.0  # of no epoch there may be none
     assert_same(nets, histories, singles, expected)
+    for one, other in zip(histories, expected, strict=True):
+        assert one.validation_loss == other.validation_loss
+        assert one.best_epoch == other.best_epoch
+
+
+@pytest.mark.parametrize("loss", ["poisson", siglin.Huber(0.3), siglin.Quantile(0.9)])
+@pytest.mark.parametrize("batch_size", [1, 7, None])
+def test_any_loss_has_the_bits_of_a_single_fit(loss, batch_size, dtype, rng):
+    x, t = make_data(rng, dtype)
+    settings = {"epochs": 5, "batch_size": batch_size, "optimizer": "adamw"}
+    settings["validation_data"] = make_data(rng, dtype, rows=9)
+    nets = make_networks(3, dtype, loss=loss)
+    singles = make_networks(3, dtype, loss=loss)
+    histories = siglin.fit_many(nets, x, t, **settings)
+    expected = [net.fit(x, t, **settings) for net in singles]
+    assert_same(nets, histories, singles, expected)
+    for one, other in zip(histories, expected, strict=True):
+        assert one.validation_loss == other.validation_loss
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_split_is_one_of_the_rows_that_a_network_sees(weighted, dtype, rng):
+    x, t = make_data(rng, dtype)
+    w = weights_of(rng, dtype) if weighted else None
+    subsets = [rng.permutation(40)[:33], None, np.arange(40) % 3 != 0]
+    settings = {"epochs": 6, "batch_size": 5, "lr": 0.5, "validation_split": 0.3}
+    nets, singles = make_networks(3, dtype), make_networks(3, dtype)
+    histories = siglin.fit_many(nets, x, t, rows=subsets, sample_weight=w, **settings)
+    expected = []
+    for net, subset in zip(singles, subsets, strict=True):
+        rows = slice(None) if subset is None else subset
+        weights = None if w is None else w[rows]
+        expected.append(net.fit(x[rows], t[rows], sample_weight=weights, **settings))
+    assert_same(nets, histories, singles, expected)
+    for one, other in zip(histories, expected, strict=True):
+        assert one.validation_loss == other.validation_loss != ()
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -834,7 +875,13 @@ def test_one_diverges_beside_a_callback(rng):
         ({"clip_norm": 0.0}, ValueError, "clip_norm"),
         ({"epochs": [1, -1, 1]}, ValueError, "epochs"),
         ({"batch_size": [1, 2]}, ValueError, "batch_size must be one for all"),
-        ({"patience": 2}, ValueError, "patience needs validation_data"),
+        ({"patience": [2, 0, 2]}, ValueError, "patience"),
+        ({"validation_split": 1.0}, ValueError, "validation_split"),
+        (
+            {"validation_split": 0.5, "validation_data": (np.ones((2, 3)), [0, 1])},
+            ValueError,
+            "validation_data or validation_split",
+        ),
         ({"validation_data": 3}, TypeError, "must be a pair"),
         ({"min_delta": -1.0}, ValueError, "min_delta"),
         ({"callback": 3}, TypeError, "callback must be callable"),

@@ -95,10 +95,11 @@ class Network(Online):
     -----
     Any number of threads may use a network. While one of them fits, the others predict,
     save, copy and take the `loss` with the parameters from before that fit, and whatever
-    would write (`learn_one`, `update`, `backward`, `loss_and_grads`, `set_weights`,
-    assigning to ``params``) raises RuntimeError ("busy"), as a second fit does. Without
-    a fit those writers take turns. Writing through views (``net.params[0] = 1``) is not
-    guarded, and `forward` with its `backward` is for one thread at a time.
+    would write (`learn_one`, `learn_many`, `update`, `backward`, `loss_and_grads`,
+    `set_weights`, assigning to ``params``) raises RuntimeError ("busy"), as a second fit
+    does. Without a fit those writers take turns. Writing through views
+    (``net.params[0] = 1``) is not guarded, and `forward` with its `backward` is for one
+    thread at a time.
     Copies and pickles are whole networks of their own, with the generator's state.
     The generator is xoshiro256++, with normal numbers by the ratio of uniforms.
 

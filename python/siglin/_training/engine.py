@@ -237,7 +237,7 @@ def _native_settings(
         hooks.order,
         hooks.rate,
         held,
-        settings.patience or 0,
+        min(settings.patience or 0, MAX_COUNT),
         settings.min_delta,
         weights_scale,
     )
