@@ -448,7 +448,7 @@ def test_a_fork_in_a_signal_handler(arguments, ended):
     """In the midst of a fit, and while the caller waits for others."""
     command = [sys.executable, "-c", FORK_IN_A_HANDLER, *arguments]
     done = subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=60
+        command, check=True, capture_output=True, text=True, timeout=300
     )
     assert done.stdout.splitlines() == [f"child: {ended}", "parent: done"]
 

@@ -36,7 +36,7 @@ constexpr const char* kReasons[] = {"epochs", "tol", "patience", "callback",
 template <const auto& kNames>
 std::size_t find_object(const char* function, const char* argument,
                         const pybind11::handle& name) {
-    constexpr std::size_t kCount = std::size(kNames);
+    static constexpr std::size_t kCount = std::size(kNames);
     // A name written in a program is one object with the name here.
     static PyObject* const* const interned = [] {
         static PyObject* names[kCount];
