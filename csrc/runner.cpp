@@ -66,7 +66,7 @@ typename NetworkRunner<T>::Path NetworkRunner<T>::path_of(const T* grads,
         (batch.weights == nullptr || batch.weight() > 0)) {
         return Path::row;
     }
-    if (columns_.has_neuron() && batch.weights == nullptr && !batch.clips) {
+    if (columns_.has_neuron()) {
         return Path::neuron_by_columns;
     }
     if (plan_.is_neuron_by_rows(sizeof(T)) && !batch.clips) {
