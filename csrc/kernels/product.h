@@ -24,7 +24,7 @@ namespace {
 // than with 512.
 inline constexpr int kTileVecs = 2;
 template <class T>
-inline constexpr index_t kTileCols = kTileVecs* kLanes<T>;
+inline constexpr index_t kTileCols = kTileVecs * kLanes<T>;
 // Packed blocks: a (kBlockRows, kDepth) for half of a 512 kB L2, b (kDepth, kBlockCols)
 // for L3. kBlockRows is a multiple of every kTileRows.
 template <class T>
@@ -33,9 +33,9 @@ template <class T>
 inline constexpr index_t kBlockCols = sizeof(T) == 4 ? 1024 : 512;
 
 template <class T>
-inline constexpr index_t kPackedB = kDepth* kBlockCols<T>;
+inline constexpr index_t kPackedB = kDepth * kBlockCols<T>;
 template <class T>
-inline constexpr index_t kPackedA = kDepth* kBlockRows<T>;
+inline constexpr index_t kPackedA = kDepth * kBlockRows<T>;
 
 template <class T>
 struct Product {
