@@ -24,7 +24,8 @@ class ColumnRunner {
 
     // Does once what every later loss of this batch needs.
     void prepare(const Batch<T>& batch);
-    // Whether the next is for the batch that is prepared.
+    // Whether the batch that is prepared is a plain one of one neuron: then it is the
+    // only one, and the next two are for it.
     bool has_neuron() const { return prepared_ == Prepared::neuron; }
 
     // Of one neuron on the prepared batch.

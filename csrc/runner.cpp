@@ -78,7 +78,7 @@ typename NetworkRunner<T>::Path NetworkRunner<T>::path_of(const T* grads,
     if (batch.rows == 1 && small_ && !batch.clips && !drops && is_mean_of_row(batch)) {
         return Path::row;
     }
-    if (columns_.has_neuron() && batch.weights == nullptr && !batch.clips) {
+    if (columns_.has_neuron()) {
         return Path::neuron_by_columns;
     }
     if (plan_.is_neuron_by_rows(sizeof(T)) && !batch.clips) {

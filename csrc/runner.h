@@ -30,7 +30,7 @@ class NetworkRunner {
     // Does once what every later call of loss with this batch needs.
     void prepare(const Batch<T>& batch) { columns_.prepare(batch); }
 
-    // Whether the batch that is prepared is one of a neuron's that can be descended by.
+    // Whether descend_neuron serves the batch that is prepared.
     bool has_neuron() const { return columns_.has_neuron(); }
 
     // Steps of gradient descent of one neuron on a prepared batch (NeuronDescentArgs).

@@ -424,7 +424,8 @@ void check_single_passes(const Kernels<T>& kernels, index_t rows, index_t n_in) 
                 reversed_x[r * n_in + i] = x[(rows - 1 - r) * n_in + i];
             }
         }
-        NeuronRowsArgs<T> by_rows = {{x.data(), rows, n_in, n_in},
+        NeuronRowsArgs<T> by_rows = {LossChoice{Loss::bce},
+                                     {x.data(), rows, n_in, n_in},
                                      {t.data(), rows, 1, 1},
                                      nullptr,
                                      w.data(),
@@ -480,9 +481,9 @@ void check_single_passes(const Kernels<T>& kernels, index_t rows, index_t n_in) 
     if (rows == 1) {
         const RowLayer layer = {n_in, 1, Activation::sigmoid, 0, n_in};
         T scratch[2];
-        expect(agrees(kernels.row_loss_gradient({&layer, 1, Loss::bce, w.data(),
-                                                 got.data(), x.data(), t.data(),
-                                                 scratch})),
+        expect(agrees(kernels.row_loss_gradient({&layer, 1, LossChoice{Loss::bce},
+                                                 w.data(), got.data(), x.data(),
+                                                 t.data(), scratch})),
                "row_loss_gradient", n_in);
     }
 }
@@ -556,7 +557,7 @@ void check_row_descent(const Kernels<T>& kernels, index_t n_in, index_t hidden,
     std::vector<double> losses(exact_losses.size());
     bool ok = kernels.row_descent({layers,
                                    2,
-                                   Loss::bce,
+                                   LossChoice{Loss::bce},
                                    params.data(),
                                    T(lr),
                                    {x.data(), rows, n_in, n_in},
@@ -706,8 +707,8 @@ void check_narrow(const Kernels<T>& kernels, const std::vector<index_t>& sizes,
         std::vector<T> grads(static_cast<std::size_t>(n_params) + 1, T(7));
         for (const bool accumulate : {false, true}) {
             const double got = kernels.narrow_loss_gradient(
-                {layers.data(), count, loss, params.data(), grads.data(), accumulate,
-                 columns_x.data(), columns_t.data(), stride, rows, T(1),
+                {layers.data(), count, LossChoice{loss}, params.data(), grads.data(),
+                 accumulate, columns_x.data(), columns_t.data(), stride, rows, T(1),
                  scratch.data()});
             const double times = accumulate ? 2 : 1;
             // As in check_layer, for every layer, in units of the largest gradient.
@@ -885,11 +886,9 @@ void check_weighted(const Kernels<T>& kernels, index_t rows, index_t cols) {
                 total += w * of_row;
                 scale += std::fabs(w * of_row);
             }
-            const double got = kernels.weighted_loss_gradient(
-                {{loss, z.data(), bent ? derivative.data() : nullptr, t.data(), rows,
-                  cols, T(0.25), true},
-                 weights.data(),
-                 clips});
+            const double got = kernels.loss_gradient(
+                {LossChoice{loss}, z.data(), bent ? derivative.data() : nullptr,
+                 t.data(), rows, cols, T(0.25), true, weights.data(), clips});
             bool right = std::fabs(got - total) <= 64 * eps * scale * 30;
             for (index_t i = 0; i < n; ++i) {
                 right = right && close(z[i], dz[i], 30, 16);

@@ -258,7 +258,7 @@ def usable(folder: Path, own: str, mounts: str, files: dict[str, str]) -> int:
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    return _cpus.usable_cpus(folder)
+    return _cpus.usable_cpus(str(folder))
 
 
 @pytest.fixture
@@ -310,7 +310,7 @@ def test_quota_limits_the_cpus(
 
 @pytest.mark.usefixtures("eight_cpus")
 def test_without_groups_the_affinity_counts(tmp_path: Path) -> None:
-    assert _cpus.usable_cpus(tmp_path) == 8
+    assert _cpus.usable_cpus(str(tmp_path)) == 8
 
 
 # The team.

@@ -316,18 +316,14 @@ class Descent {
             });
             args_.losses[s] = cross_entropy_row<T>(d.dz, t, n_out, T(1));
         } else {
+            pre_activations(last_, x, [&](int v, Vec<T> z) SIGLIN_LAMBDA_INLINE {
+                store(d.dz + v * L, z * load(d.existing + v * L));
+            });
             const bool logits = from_logits(args_.loss.kind);
-            with_padded_activation(
-                logits ? Activation::identity : args_.layers[last_].activation,
-                [&](auto f) {
-                    pre_activations(last_, x,
-                                    [&](int v, Vec<T> z) SIGLIN_LAMBDA_INLINE {
-                                        const auto both = decltype(f)::template both<T>(
-                                            z, load(d.existing + v * L));
-                                        store(d.dz + v * L, both.value);
-                                        store(d.derivative + v * L, both.derivative);
-                                    });
-                });
+            if (!logits) {
+                activate<T>(args_.layers[last_].activation, d.dz, d.dz, d.derivative,
+                            n_out);
+            }
             args_.losses[s] =
                 loss_gradient<T>({args_.loss, d.dz, logits ? nullptr : d.derivative, t,
                                   1, n_out, T(1), true});

@@ -218,19 +218,24 @@ struct PlainBce {
     }
 };
 
-// Any loss, and weights.
-template <class F, class T>
+// Any loss, and weights. The loss is chosen for each block, not for the pass: a pass of
+// its own for each loss would be 8 kB of code, for a switch every 32 rows.
+template <class T>
 struct AnyLoss {
     static constexpr int L = kLanes<T>;
-    F f;
+    LossChoice loss_of_rows;
     Wide<T> total;
     Wide<T> db;
 
-    explicit AnyLoss(const NeuronRowsArgs<T>& args) : f(args.loss.number) {
+    explicit AnyLoss(const NeuronRowsArgs<T>& args) : loss_of_rows(args.loss) {
         clear(total);
         clear(db);
     }
     SIGLIN_INLINE void take(T* z, const T* t, const T* w, index_t rows, index_t count) {
+        with_loss(loss_of_rows, [&](auto f) { take_by(f, z, t, w, rows, count); });
+    }
+    template <class F>
+    void take_by(F f, T* z, const T* t, const T* w, index_t rows, index_t count) {
         for (index_t r = 0; r < count; r += kNeuronLanes<T>) {
 #pragma GCC unroll 4
             for (int v = 0; v < Wide<T>::kVecs; ++v) {
@@ -325,11 +330,7 @@ double neuron_rows_gradient(const NeuronRowsArgs<T>& args) {
     if (args.loss.kind == Loss::bce && args.weights == nullptr) {
         return neuron_rows_pass<PlainBce<T>, T>(args);
     }
-    double loss = 0;
-    with_loss(args.loss, [&](auto f) {
-        loss = neuron_rows_pass<AnyLoss<decltype(f), T>, T>(args);
-    });
-    return loss;
+    return neuron_rows_pass<AnyLoss<T>, T>(args);
 }
 
 }  // namespace

@@ -7,8 +7,9 @@
 // alone and in any batch, and with any tile, packing or cache block.
 //
 // The epilogue in registers stores the sums, adds them to c, or descends: w -= lr * c.
-// Activations are no epilogue: over whole rows in L1 or L2 their vectors are full where
-// n is 1, 3 or 10, and twelve accumulators leave no registers for an exponential.
+// Activations are not part of the epilogue: over whole rows in L1 or L2 their vectors
+// are full where n is 1, 3 or 10, and twelve accumulators leave no registers for an
+// exponential.
 #pragma once
 #pragma once
 

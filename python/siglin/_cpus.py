@@ -3,10 +3,9 @@
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 
-def usable_cpus(root: Path = Path("/")) -> int:
+def usable_cpus(root: str = "/") -> int:
     """Return the number of CPUs that this process may keep busy, at least 1.
 
     A quota of one and a half CPUs counts as two: one thread would leave half a CPU
@@ -16,11 +15,11 @@ def usable_cpus(root: Path = Path("/")) -> int:
     return max(1, math.ceil(min([cpus, *_quotas(root)])))
 
 
-def _quotas(root: Path) -> Iterator[float]:
+def _quotas(root: str) -> Iterator[float]:
     """Yield the CPU time per time that each cgroup around this process allows."""
     try:
-        own = (root / "proc/self/cgroup").read_text()
-        mounts = (root / "proc/self/mountinfo").read_text()
+        own = _text(root, "proc/self/cgroup")
+        mounts = _text(root, "proc/self/mountinfo")
     except OSError:
         return
     # Lines "number:controllers:path"; version 2 has the number 0 and no controllers.
@@ -39,24 +38,29 @@ def _quotas(root: Path) -> Iterator[float]:
         path = groups.get("" if version2 else "cpu", "/")
         # In a container the mount may show the container's own group as its root.
         inside = path.removeprefix(top) if path.startswith(top) else "/"
-        folder = Path(mount, inside.strip("/"))
-        for group in (folder, *folder.parents):
-            if not group.is_relative_to(mount):
-                break
-            quota = _quota(root / group.relative_to("/"))
+        group = os.path.join(mount, inside.strip("/")).rstrip("/")
+        while group.startswith(mount):
+            quota = _quota(os.path.join(root, group.lstrip("/")))
             if quota is not None:
                 yield quota
+            group = group.rpartition("/")[0]
 
 
-def _quota(group: Path) -> float | None:
+def _quota(group: str) -> float | None:
     """Return the quota of one cgroup; None if it has none, or is out of sight."""
     try:
-        if (group / "cpu.max").exists():
-            quota, period = (group / "cpu.max").read_text().split()
+        if os.path.exists(os.path.join(group, "cpu.max")):
+            quota, period = _text(group, "cpu.max").split()
         else:
-            quota = (group / "cpu.cfs_quota_us").read_text()
-            period = (group / "cpu.cfs_period_us").read_text()
+            quota = _text(group, "cpu.cfs_quota_us")
+            period = _text(group, "cpu.cfs_period_us")
         used, whole = float(quota), float(period)
     except (OSError, ValueError):  # ValueError: "max", no limit
         return None
     return used / whole if used > 0 and whole > 0 else None
+
+
+def _text(folder: str, name: str) -> str:
+    """Return what a file holds."""
+    with open(os.path.join(folder, name)) as file:
+        return file.read()

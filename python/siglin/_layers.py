@@ -123,7 +123,7 @@ class Dense:
     Raises
     ------
     TypeError, ValueError
-        If a size or the seed is no int or out of range, or a name is unknown.
+        If a size or the seed is not an int or out of range, or a name is unknown.
     DTypeError
         If the dtype is another one.
 

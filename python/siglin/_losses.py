@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 from siglin import _core
-from siglin._data.arrays import check_choice, check_positive
-from siglin._data.arrays import check_real as check_number
+from siglin._data.arrays import check_choice, check_positive, check_real
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,11 @@ class Huber:
     def __post_init__(self) -> None:
         check_positive("Huber", "delta", self.delta)
 
+    @property
+    def number(self) -> float:
+        """What the kernels take."""
+        return float(self.delta)
+
 
 @dataclass(frozen=True)
 class Quantile:
@@ -75,11 +79,21 @@ class Quantile:
     name: ClassVar[str] = "quantile"
 
     def __post_init__(self) -> None:
-        if not 0 < check_number("Quantile", "q", self.q) < 1:
+        if not 0 < check_real("Quantile", "q", self.q) < 1:
             raise ValueError(f"Quantile: q must be in (0, 1), got {self.q!r}")
+
+    @property
+    def number(self) -> float:
+        """What the kernels take."""
+        return float(self.q)
 
 
 Loss: TypeAlias = str | Huber | Quantile
+
+# Those that have a number.
+WITH_NUMBER: dict[str, type[Huber | Quantile]] = {
+    one.name: one for one in (Huber, Quantile)
+}
 
 # Each loss, and the output activation it has by default.
 OUTPUTS = {
@@ -109,17 +123,13 @@ def losses() -> list[str]:
 
 def loss_and_number(function: str, loss: object) -> tuple[str, float]:
     """Return the name of a loss, and its number (0 where it has none)."""
-    if isinstance(loss, str):
-        loss = {"huber": Huber(), "quantile": Quantile()}.get(loss, loss)
-    if isinstance(loss, Huber):
-        return loss.name, float(loss.delta)
-    if isinstance(loss, Quantile):
-        return loss.name, float(loss.q)
+    if isinstance(loss, str) and loss in WITH_NUMBER:
+        loss = WITH_NUMBER[loss]()
+    if isinstance(loss, Huber | Quantile):
+        return loss.name, loss.number
     return check_choice(function, "loss", loss, tuple(OUTPUTS)), 0.0
 
 
 def loss_of(name: str, number: float) -> Loss:
     """Return the loss of a name and a number, as a user may pass it."""
-    if name == "huber":
-        return Huber(number)
-    return Quantile(number) if name == "quantile" else name
+    return WITH_NUMBER[name](number) if name in WITH_NUMBER else name

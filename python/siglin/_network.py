@@ -84,7 +84,7 @@ class Network(Online):
     Raises
     ------
     TypeError, ValueError
-        If a size or the seed is no int or out of range, a name is unknown, loss and
+        If a size or the seed is not an int or out of range, a name is unknown, loss and
         output activation do not go together, or a layer is used twice.
     ShapeError
         If given layers do not fit one after the other.
@@ -261,7 +261,7 @@ bias=True, dtype='float64')
         ShapeError, DTypeError
             If x or t has another shape, or is of the other float dtype.
         ValueError
-            If a target is outside [0, 1], or is no class.
+            If a target is outside [0, 1], or is not a class number.
 
         Examples
         --------
@@ -361,7 +361,7 @@ bias=True, dtype='float64')
             ``.step``, ``.loss`` and ``.params`` (read-only). Returning True stops. An
             exception ends the fit and arrives unchanged.
         progress : bool or int, default False
-            True shows a tqdm bar (lines, if there is no tqdm); an int k prints a line
+            True shows a tqdm bar (lines without tqdm); an int k prints a line
             every k steps.
 
         Returns

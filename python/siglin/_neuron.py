@@ -112,7 +112,7 @@ class Perceptron:
     Raises
     ------
     TypeError, ValueError
-        If n_in is no int or out of range.
+        If n_in is not an int or out of range.
     DTypeError
         If the dtype is another one.
 
@@ -288,7 +288,7 @@ class Perceptron:
         ShapeError, DTypeError
             If x or t has another shape, no rows, or is of the other float dtype.
         TypeError, ValueError
-            If ``epochs`` is no int or negative, x contains NaN or infinity, or t
+            If ``epochs`` is not an int or negative, x contains NaN or infinity, or t
             something else than 0 and 1.
         DivergenceError
             If the parameters overflow; those from before the fit are kept.

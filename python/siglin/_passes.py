@@ -116,7 +116,7 @@ class Passes(Stack):
         return self._native.backward(self._parameters, self._grads, *tape, ready)
 
     def backward_from(self, da: ArrayLike) -> Array:
-        """Fill `grads` from the gradient da of a loss of one's own, and return dx.
+        """Fill `grads` from the gradient da of your own loss, and return dx.
 
         Parameters
         ----------

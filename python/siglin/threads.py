@@ -62,7 +62,7 @@ def set_num_threads(n: int) -> None:
     Raises
     ------
     TypeError
-        If n is no int; a bool is none here.
+        If n is not an int; a bool does not count as one.
     ValueError
         If n is not from 1 to 1024.
 

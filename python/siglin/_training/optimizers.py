@@ -255,10 +255,11 @@ class Momentum(Optimizer):
     default_lr = 0.01
 
     def __init__(self, momentum: float = 0.9, *, lr: float | None = None) -> None:
-        super().__init__(lr, momentum=check_fraction("Momentum", "momentum", momentum))
+        kind = type(self).__name__
+        super().__init__(lr, momentum=check_fraction(kind, "momentum", momentum))
 
 
-class Nesterov(Optimizer):
+class Nesterov(Momentum):
     """v = momentum * v + g;  w -= lr * (g + momentum * v).
 
     Parameters
@@ -282,11 +283,6 @@ class Nesterov(Optimizer):
     """
 
     name = "nesterov"
-    vectors = 1
-    default_lr = 0.01
-
-    def __init__(self, momentum: float = 0.9, *, lr: float | None = None) -> None:
-        super().__init__(lr, momentum=check_fraction("Nesterov", "momentum", momentum))
 
 
 class Adam(Optimizer):
@@ -330,16 +326,17 @@ class Adam(Optimizer):
         *,
         lr: float | None = None,
     ) -> None:
-        eps = check_positive("Adam", "eps", eps)
+        kind = type(self).__name__
+        eps = check_positive(kind, "eps", eps)
         super().__init__(
             lr,
-            beta1=check_fraction("Adam", "beta1", beta1),
-            beta2=check_fraction("Adam", "beta2", beta2),
+            beta1=check_fraction(kind, "beta1", beta1),
+            beta2=check_fraction(kind, "beta2", beta2),
             eps=eps,
         )
 
 
-class AdamW(Optimizer):
+class AdamW(Adam):
     """`Adam`, and a decay of every parameter beside its step.
 
     w -= lr * weight_decay * w, biases too; unlike l2 the decay is not divided by the
@@ -368,8 +365,6 @@ class AdamW(Optimizer):
     """
 
     name = "adamw"
-    vectors = 2
-    default_lr = 0.001
 
     def __init__(
         self,
@@ -380,13 +375,9 @@ class AdamW(Optimizer):
         *,
         lr: float | None = None,
     ) -> None:
-        super().__init__(
-            lr,
-            beta1=check_fraction("AdamW", "beta1", beta1),
-            beta2=check_fraction("AdamW", "beta2", beta2),
-            eps=check_positive("AdamW", "eps", eps),
-            weight_decay=check_not_negative("AdamW", "weight_decay", weight_decay),
-        )
+        super().__init__(beta1, beta2, eps, lr=lr)
+        decay = check_not_negative("AdamW", "weight_decay", weight_decay)
+        self._options["weight_decay"] = decay
 
 
 OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {

@@ -90,7 +90,7 @@ class Meter(Silence):
 
 
 class Lines(Meter):
-    """A line every so many seconds, where there is no tqdm."""
+    """A line now and then, where tqdm is not installed."""
 
     interval = LINE_INTERVAL
 

@@ -442,7 +442,7 @@ class BaseMLP(HasNetwork):
                 f"converged yet",
                 ConvergenceWarning,
             )
-        # Only the score ends early stopping: what was called off may go on.
+        # A stop by the callback does not end early stopping: partial_fit may go on.
         if stops_early and (stalled or not incremental):
             if self._best is not None:
                 network.params[...] = self._best

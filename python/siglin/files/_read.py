@@ -18,6 +18,7 @@ from siglin._data.arrays import (
     check_flag,
     check_integer,
 )
+from siglin._losses import WITH_NUMBER
 from siglin._plan import Plan
 from siglin.errors import ModelFormatError
 from siglin.files._record import (
@@ -26,7 +27,6 @@ from siglin.files._record import (
     KEYS,
     MAX_HEADER,
     NETWORK_KEYS,
-    WITH_NUMBER,
     Flaw,
     Record,
     checksum,

@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from siglin._data.arrays import Array, check_choice, check_flag, check_size
-from siglin._losses import OUTPUTS, loss_and_number, loss_of
+from siglin._losses import OUTPUTS, WITH_NUMBER
 from siglin._plan import OUTPUT_ACTIVATIONS, Plan, check_activations
 
 FORMAT = 1
 KEY = "siglin"
 KEYS = {"format", "kind", "sizes", "activations", "biases", "dtype", "sha256"}
 NETWORK_KEYS = KEYS | {"loss", "generator"}
-WITH_NUMBER = ("huber", "quantile")  # losses that have a loss_number
 
 # A header of so many layers has about 200 kB; the library itself would take 100 MB.
 MAX_HEADER = 2**20
@@ -132,7 +131,7 @@ def _loss_number(loss: str, about: Mapping[str, Any]) -> float:
     number = about["loss_number"]
     if not isinstance(number, float) or number == 0:
         raise ValueError(f": loss_number must be a number > 0, got {short(number)}")
-    return loss_and_number("", loss_of(loss, number))[1]
+    return WITH_NUMBER[loss](number).number
 
 
 def generator_of(about: Mapping[str, Any]) -> npt.NDArray[np.uint64] | None:

@@ -276,7 +276,7 @@ class Network:
     def backward_from(self, da: npt.ArrayLike) -> Array:
         """Write the gradients for a given gradient da to the outputs, and return dx.
 
-        For a loss of one's own, after `forward`.
+        For your own loss, after `forward`.
         """
         dx = self.layers[-1].backward(da)
         for layer in reversed(self.layers[:-1]):
