@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernel_table.h"
+#include "sparse_layer.h"
 #include "step_bound.h"
 #include "view.h"
 
@@ -26,6 +27,8 @@ struct Batch {
     // order of x (targets_loss); null: found anew.
     const double* of_targets = nullptr;
     double known_weight = 0;  // weight(), or 0: to be summed
+    // With starts, the rows of x: x itself has no data then, and no stride.
+    SparseView<T> sparse = {};
 
     // The sum of the weights.
     double weight() const {
@@ -41,6 +44,8 @@ struct Batch {
     // The number of row i of the batch.
     index_t row(index_t i) const { return order == nullptr ? i : order[i]; }
     const T* first_row() const { return x.data + row(0) * x.stride; }
+    bool is_sparse() const { return sparse.starts != nullptr; }
+    SparseRows<T> sparse_rows() const { return {sparse, order, rows}; }
 };
 
 // Lets a step of gradient descent subtract its gradients as it finds them, layer by

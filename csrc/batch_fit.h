@@ -79,7 +79,7 @@ class BatchFit {
           batch_rows_(std::min(job.settings.batch_size, rows_)),
           ordered_(job.settings.order != nullptr && batch_rows_ < rows_),
           shuffles_(job.settings.shuffle && batch_rows_ < rows_ && !ordered_),
-          runner_(*job.plan, batch_rows_),
+          runner_(*job.plan, batch_rows_, job.data.is_sparse()),
           grads_(job.plan->n_params),
           order_(shuffles_ || ordered_ ? rows_ : 0),
           given_(shuffles_ || ordered_ ? order_.data() : job.data.subset.rows),
@@ -95,6 +95,7 @@ class BatchFit {
         if (batch_rows_ == rows_ && job.settings.epochs > 0) {
             Batch<T> all = {job.data.x, job.data.t, given_, rows_, job.data.weights};
             all.clips = clips(job.settings.objective, *job.plan);
+            all.sparse = job.data.sparse;
             runner_.prepare(all);
         }
         loop.work_per_row = runner_.multiply_adds_per_row();
@@ -154,9 +155,13 @@ class BatchFit {
                           std::min(batch_rows_, rows_ - begin)};
         batch.weights = data.weights;
         batch.of_targets = of_targets_.data();
+        batch.sparse = data.sparse;
         if (given_ != nullptr) {
             batch.order = given_ + begin;
         } else {
+            if (batch.is_sparse()) {
+                batch.sparse.starts += begin;
+            }
             batch.x.data += begin * data.x.stride;
             batch.t.data += begin * data.t.stride;
             if (batch.weights != nullptr) {
@@ -194,7 +199,7 @@ class BatchFit {
             return objective_of(objective, runner_, *job_.plan, params, grads_.data(),
                                 batch, progress_);
         }
-        if (batch_rows_ == 1 && begin + 1 < rows_) {
+        if (batch_rows_ == 1 && begin + 1 < rows_ && !batch.is_sparse()) {
             const index_t next = given_ != nullptr ? given_[begin + 1] : begin + 1;
             descent_.next_x = job_.data.x.data + next * job_.data.x.stride;
         }

@@ -41,9 +41,10 @@ double larger(double a, double b) { return a >= b ? a : (b >= a ? b : a + b); }
 }  // namespace
 
 template <class T>
-BlockRunner<T>::BlockRunner(const NetworkPlan& plan, index_t rows)
+BlockRunner<T>::BlockRunner(const NetworkPlan& plan, index_t rows, bool sparse)
     : plan_(plan),
-      packed_(plan.layers, rows),
+      sparse_(sparse),
+      packed_(plan.layers, rows, sparse),
       block_(std::min(plan.block_rows(sizeof(T)), std::max<index_t>(rows, 1))) {
     const auto count = [this](index_t k, index_t n) {
         const index_t size = packed_size<T>(k, n);
@@ -64,7 +65,7 @@ BlockRunner<T>::BlockRunner(const NetworkPlan& plan, index_t rows)
 
 template <class T>
 index_t BlockRunner<T>::space_of_block() const {
-    index_t per_row = plan_.n_in() + plan_.n_out() + 1;
+    index_t per_row = (sparse_ ? 0 : plan_.n_in()) + plan_.n_out() + 1;
     for (const auto& layer : plan_.layers) {
         per_row += 3 * layer.n_out;
     }
@@ -79,7 +80,7 @@ BlockArrays<T> BlockRunner<T>::arrays(T* space) const {
         space += block_ * cols;
         return p;
     };
-    block.x = take(plan_.n_in());
+    block.x = take(sparse_ ? 0 : plan_.n_in());
     block.t = take(plan_.n_out());
     for (const auto& layer : plan_.layers) {
         block.a.push_back(take(layer.n_out));
@@ -106,6 +107,10 @@ Batch<T> BlockRunner<T>::take_block(const BlockArrays<T>& to, const Batch<T>& ba
                                     index_t begin, index_t rows) const {
     Batch<T> block = batch;
     block.order = nullptr;
+    if (batch.is_sparse()) {
+        block.sparse.starts += batch.order == nullptr ? begin : 0;
+        block.order = batch.order == nullptr ? nullptr : batch.order + begin;
+    }
     block.rows = rows;
     block.drops.first = begin;
     block.known_weight = 0;
@@ -129,7 +134,7 @@ Batch<T> BlockRunner<T>::take_block(const BlockArrays<T>& to, const Batch<T>& ba
         }
         return MatrixView<const T>{at, rows, from.cols, from.cols};
     };
-    if (batch.order != nullptr) {
+    if (batch.order != nullptr && !batch.is_sparse()) {
         block.x = gather(batch.x, to.x);
     }
     if (batch.order != nullptr || batch.t.stride != batch.t.cols) {
@@ -144,16 +149,18 @@ Batch<T> BlockRunner<T>::take_block(const BlockArrays<T>& to, const Batch<T>& ba
 // the first layer's pre-activations of one row, if they are known, or null.
 template <class T>
 void BlockRunner<T>::forward(const BlockArrays<T>& block, const T* params,
-                             MatrixView<const T> x, bool training, const T* first_z,
-                             const Progress* progress, const Batch<T>* dropping) const {
+                             const Batch<T>& batch, bool training, const T* first_z,
+                             const Progress* progress) const {
     const std::size_t last = plan_.layers.size() - 1;
-    MatrixView<const T> input = x;
+    const index_t rows = batch.rows;
+    const bool drops = batch.drops.probability > 0;
+    MatrixView<const T> input = batch.x;
     for (std::size_t l = 0; l <= last; ++l) {
         const auto& layer = plan_.layers[l];
         const bool logits = l == last && training && from_logits(plan_.loss.kind);
         const Activation f = logits ? Activation::identity : layer.activation;
         T* d = training && !is_linear(f) ? block.d[l] : nullptr;
-        if (l < last && f == Activation::relu && dropping == nullptr) {
+        if (l < last && f == Activation::relu && !drops) {
             d = nullptr;  // the outputs stand for them
         }
         if (l == 0 && first_z != nullptr) {
@@ -165,10 +172,16 @@ void BlockRunner<T>::forward(const BlockArrays<T>& block, const T* params,
             }
         } else {
             const auto run = [&] {
+                if (l == 0 && batch.is_sparse()) {
+                    sparse_layer_forward<T>(
+                        batch.sparse_rows(), packed_.rows(l, params),
+                        bias_of(layer, params), f, block.a[l], d, progress);
+                    return;
+                }
                 layer_forward<T>(
                     input, packed_.rows(l, params), bias_of(plan_.layers[l], params), f,
-                    {block.a[l], x.rows, layer.n_out, layer.n_out},
-                    {d, x.rows, layer.n_out, layer.n_out}, progress, packed_.panels(l));
+                    {block.a[l], rows, layer.n_out, layer.n_out},
+                    {d, rows, layer.n_out, layer.n_out}, progress, packed_.panels(l));
             };
             if (l == last) {
                 run();
@@ -177,10 +190,10 @@ void BlockRunner<T>::forward(const BlockArrays<T>& block, const T* params,
                 run();
             }
         }
-        if (dropping != nullptr && l < last) {
-            drop_out(block, *dropping, l);
+        if (drops && l < last) {
+            drop_out(block, batch, l);
         }
-        input = {block.a[l], x.rows, layer.n_out, layer.n_out};
+        input = {block.a[l], rows, layer.n_out, layer.n_out};
     }
 }
 
@@ -196,17 +209,17 @@ void BlockRunner<T>::drop_out(const BlockArrays<T>& block, const Batch<T>& batch
 
 template <class T>
 void BlockRunner<T>::predict_block(const BlockArrays<T>& block, const T* params,
-                                   MatrixView<const T> x, MatrixView<T> out,
+                                   const Batch<T>& batch, MatrixView<T> out,
                                    const Progress* progress) const {
     const index_t n_out = plan_.n_out();
-    forward(block, params, x, false, nullptr, progress);
+    forward(block, params, batch, false, nullptr, progress);
     T* a = block.a.back();
     if (plan_.loss.kind == Loss::cross_entropy) {
-        kernel_table().kernels<T>().softmax(a, x.rows, n_out);
+        kernel_table().kernels<T>().softmax(a, batch.rows, n_out);
     } else if (plan_.loss.kind == Loss::poisson) {
-        kernel_table().kernels<T>().exponential(a, x.rows * n_out);
+        kernel_table().kernels<T>().exponential(a, batch.rows * n_out);
     }
-    for (index_t i = 0; i < x.rows; ++i) {
+    for (index_t i = 0; i < batch.rows; ++i) {
         std::memcpy(out.data + i * out.stride, a + i * n_out,
                     static_cast<std::size_t>(n_out) * sizeof(T));
     }
@@ -235,7 +248,10 @@ bool BlockRunner<T>::may_descend(const BlockArrays<T>& block, const Batch<T>& ba
                                  Descent<T>& descent) const {
     const auto& kernels = kernel_table().kernels<T>();
     descent.inputs.assign(plan_.layers.size(), 1.0);  // b's
-    for (index_t i = 0; i < batch.rows; ++i) {
+    if (batch.is_sparse()) {
+        descent.inputs[0] = larger(1.0, batch.sparse_rows().largest());
+    }
+    for (index_t i = 0; !batch.is_sparse() && i < batch.rows; ++i) {
         descent.inputs[0] = larger(
             descent.inputs[0],
             kernels.largest_magnitude(batch.x.data + i * batch.x.stride, batch.x.cols));
@@ -303,6 +319,18 @@ void BlockRunner<T>::parameter_gradients(const BlockArrays<T>& block,
                 {grads + layer.b, 1, layer.n_out, layer.n_out}, descent->lr);
         }
     }
+    if (l == 0 && batch.is_sparse()) {
+        T* const dw = grads + layer.w;
+        if (descent == nullptr && !accumulate) {
+            std::fill_n(dw, layer.n_in * layer.n_out, T(0));
+        }
+        sparse_layer_weight_gradient<T>(
+            batch.sparse_rows(), dz, descent == nullptr ? T(1) : -descent->lr,
+            {descent == nullptr ? dw : descent->params + layer.w, layer.n_in,
+             layer.n_out, layer.n_out},
+            progress);
+        return;
+    }
     if (l == 0 && descent != nullptr && descent->ahead) {
         const MatrixView<T> w = packed_.rows(l, descent->params);
         kernel_table().kernels<T>().step_and_forward(
@@ -357,7 +385,7 @@ double BlockRunner<T>::block_loss(const BlockArrays<T>& block, const T* params,
     const auto& kernels = kernel_table().kernels<T>();
     const index_t rows = batch.rows;
     const bool drops = batch.drops.probability > 0;
-    forward(block, params, batch.x, true, first_z, progress, drops ? &batch : nullptr);
+    forward(block, params, batch, true, first_z, progress);
     const T* derivative =
         is_linear(plan_.layers.back().activation) ? nullptr : block.d.back();
     const double loss = kernels.loss_gradient(
@@ -417,12 +445,12 @@ double BlockRunner<T>::loss(const T* params, T* grads, const Batch<T>& batch, T 
 }
 
 template <class T>
-void BlockRunner<T>::predict(const T* params, MatrixView<const T> x, MatrixView<T> out,
+void BlockRunner<T>::predict(const T* params, const Batch<T>& block, MatrixView<T> out,
                              const Progress* progress) const {
     if (space_.data() == nullptr) {
-        predict_block(thread_arrays(), params, x, out, nullptr);
+        predict_block(thread_arrays(), params, block, out, nullptr);
     } else {
-        predict_block(arrays_, params, x, out, progress);
+        predict_block(arrays_, params, block, out, progress);
     }
 }
 

@@ -30,8 +30,8 @@ struct BlockArrays {
 template <class T>
 class BlockRunner {
   public:
-    // rows: the most that a batch will have.
-    BlockRunner(const NetworkPlan& plan, index_t rows);
+    // rows: the most that a batch will have; sparse: whether its rows are.
+    BlockRunner(const NetworkPlan& plan, index_t rows, bool sparse);
 
     // The rows of a block.
     index_t rows() const { return block_; }
@@ -40,7 +40,7 @@ class BlockRunner {
     bool are_shared() const { return space_.data() == nullptr; }
 
     // The outputs of a block's rows. progress: not called where blocks are shared.
-    void predict(const T* params, MatrixView<const T> x, MatrixView<T> out,
+    void predict(const T* params, const Batch<T>& block, MatrixView<T> out,
                  const Progress* progress) const;
 
     // The summed loss of a batch; with grads, scale times its gradient. Not for shared
@@ -69,13 +69,12 @@ class BlockRunner {
     BlockArrays<T> thread_arrays() const;
     Batch<T> take_block(const BlockArrays<T>& to, const Batch<T>& batch, index_t begin,
                         index_t rows) const;
-    void forward(const BlockArrays<T>& block, const T* params, MatrixView<const T> x,
-                 bool training, const T* first_z, const Progress* progress,
-                 const Batch<T>* dropping = nullptr) const;
+    void forward(const BlockArrays<T>& block, const T* params, const Batch<T>& batch,
+                 bool training, const T* first_z, const Progress* progress) const;
     void drop_out(const BlockArrays<T>& block, const Batch<T>& batch,
                   std::size_t l) const;
     void predict_block(const BlockArrays<T>& block, const T* params,
-                       MatrixView<const T> x, MatrixView<T> out,
+                       const Batch<T>& batch, MatrixView<T> out,
                        const Progress* progress) const;
     double block_loss(const BlockArrays<T>& block, const T* params, T* grads,
                       const Batch<T>& rows, T scale, bool accumulate, const T* first_z,
@@ -96,6 +95,7 @@ class BlockRunner {
                  Descent<T>& descent) const;
 
     const NetworkPlan& plan_;
+    bool sparse_;
     PackedWeights<T> packed_;
     // A row, and the first layer's pre-activations of it: found by the step before it,
     // which had the weights at hand.

@@ -55,23 +55,26 @@ struct FitData {
     MatrixView<const T> t;
     const T* weights = nullptr;  // of all rows of x; null: 1
     RowSubset subset;
+    SparseView<T> sparse = {};  // as Batch
 
     index_t rows() const { return subset.rows == nullptr ? x.rows : subset.count; }
+    bool is_sparse() const { return sparse.starts != nullptr; }
 };
 
 // What a fit's epochs are judged by.
 template <class T>
 struct FitValidation {
-    MatrixView<const T> x = {};  // data null: there is none
+    MatrixView<const T> x = {};  // no rows: there is none
     MatrixView<const T> t = {};
     const T* weights = nullptr;  // of its rows; null: 1
+    SparseView<T> sparse = {};   // as Batch
     // Stop after so many epochs in a row without an improvement, of the training loss
     // if there are no such data, and leave the best parameters; 0: never, and leave the
     // last.
     index_t patience = 0;
     double min_delta = 0;  // an improvement is larger
 
-    bool judges() const { return x.data != nullptr || patience > 0; }
+    bool judges() const { return x.rows > 0 || patience > 0; }
 };
 
 // What a fit changes.

@@ -61,6 +61,35 @@ struct ForwardArgs {
         nullptr;  // w as pack_panels leaves it (then w is not read), or null
 };
 
+// z = x @ w + b for `rows` rows of x, in the order given (null: as they lie). w (n_in,
+// n_out), b (n_out) or null, z (rows, n_out). z[i, j] starts from b[j] and is a chain
+// of multiply-adds over the values of the row.
+template <class T>
+struct SparseForwardArgs {
+    SparseView<T> x;
+    const index_t* order;
+    index_t rows;
+    MatrixView<const T> w;
+    const T* b;
+    T* z;
+};
+
+// dw += scale * x.T @ dz, in the columns [begin, end) of x, which are rows of dw. dz
+// (rows, n_out) and dw (n_in, n_out) are contiguous. An element is a chain of
+// multiply-adds over the rows.
+template <class T>
+struct SparseGradientArgs {
+    SparseView<T> x;
+    const index_t* order;
+    index_t rows;
+    const T* dz;
+    index_t n_out;
+    T scale;
+    index_t begin;
+    index_t end;
+    T* dw;
+};
+
 // dx = (dz @ w.T) * factor. dz (batch, n_out), w (n_in, n_out), dx (batch, n_in); with
 // a factor, it and dx are contiguous. Of relus the factor may be what they returned,
 // which stands for their derivatives: 1 where it is positive, else 0.

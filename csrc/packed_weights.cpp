@@ -8,7 +8,8 @@
 namespace siglin {
 
 template <class T>
-PackedWeights<T>::PackedWeights(const std::vector<RowLayer>& layers, index_t rows)
+PackedWeights<T>::PackedWeights(const std::vector<RowLayer>& layers, index_t rows,
+                                bool sparse)
     : layers_(layers) {
     // What is packed anew comes from L2, what is kept from L3 where there is more:
     // 784-128-10 takes 2 % less time with its panels kept, 784-512-256-10 (2.1 MB) a
@@ -19,8 +20,10 @@ PackedWeights<T>::PackedWeights(const std::vector<RowLayer>& layers, index_t row
     for (const RowLayer& layer : layers) {
         Kind kind = Kind::params;
         index_t size = 0;
-        if (2 * layer.n_out >= kernels.tile_cols &&
-            kernels.pack_b_pays(rows, layer.n_out, layer.n_in)) {
+        if (sparse && kinds_.empty()) {
+            size = 0;  // of params
+        } else if (2 * layer.n_out >= kernels.tile_cols &&
+                   kernels.pack_b_pays(rows, layer.n_out, layer.n_in)) {
             kind = Kind::panels;
             size = packed_size<T>(layer.n_in, layer.n_out);
         } else if (layer.n_out >= kLine) {

@@ -16,8 +16,9 @@ namespace siglin {
 template <class T>
 class PackedWeights {
   public:
-    // rows: of a batch.
-    PackedWeights(const std::vector<RowLayer>& layers, index_t rows);
+    // rows: of a batch; sparse: whether they are, so that the first layer's weights
+    // stay where they are.
+    PackedWeights(const std::vector<RowLayer>& layers, index_t rows, bool sparse);
 
     void load(const T* params);
     // Back to params, which may then change.

@@ -56,12 +56,12 @@ index_t NetworkPlan::slots(index_t blocks, index_t item_size) const {
     return std::min(blocks, n_params * item_size <= kSmallBytes ? kSmallSlots : kSlots);
 }
 
-double NetworkPlan::multiply_adds_per_row() const {
+double NetworkPlan::multiply_adds_per_row(bool sparse) const {
     double total = 0;
     for (const RowLayer& layer : layers) {
-        total +=
-            3.0 * static_cast<double>(layer.n_in) * static_cast<double>(layer.n_out) +
-            16.0 * static_cast<double>(layer.n_out);
+        const index_t n_in = sparse && &layer == layers.data() ? 0 : layer.n_in;
+        total += 3.0 * static_cast<double>(n_in) * static_cast<double>(layer.n_out) +
+                 16.0 * static_cast<double>(layer.n_out);
     }
     return total;
 }

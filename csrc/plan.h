@@ -25,8 +25,8 @@ struct NetworkPlan {
     bool is_wide(index_t item_size) const;
     // How many sums of gradients the blocks of a batch are shared into.
     index_t slots(index_t blocks, index_t item_size) const;
-    // Of a training step, about.
-    double multiply_adds_per_row() const;
+    // Of a training step, about; of sparse rows, without the first layer's products.
+    double multiply_adds_per_row(bool sparse = false) const;
     // Whether one row alone takes the path of kernels/row.h.
     bool is_small() const;
     // Whether this is one neuron whose loss starts from its pre-activation.

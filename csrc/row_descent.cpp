@@ -45,7 +45,7 @@ template <class T>
 bool RowDescent<T>::serves(const FitJob<T>& job) {
     const FitSettings& settings = job.settings;
     return std::min(settings.batch_size, job.data.rows()) == 1 && job.descends() &&
-           settings.tol == 0 && settings.order == nullptr &&
+           settings.tol == 0 && !job.data.is_sparse() && settings.order == nullptr &&
            descends_row_by_row(*job.plan) && all_count(job);
 }
 

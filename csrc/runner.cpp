@@ -22,12 +22,12 @@ bool is_mean_of_row(const Batch<T>& batch) {
 }  // namespace
 
 template <class T>
-NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows)
+NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows, bool sparse)
     : plan_(plan),
       small_(plan.is_small()),
-      blocks_(plan, rows),
+      blocks_(plan, rows, sparse),
       columns_(plan, rows),
-      multiply_adds_per_row_(plan.multiply_adds_per_row()) {
+      multiply_adds_per_row_(plan.multiply_adds_per_row(sparse)) {
     // Each path has blocks of its own, and a loss without its gradient takes the plain
     // one: slots for the smallest.
     bool shares = blocks_.are_shared();
@@ -48,13 +48,20 @@ NetworkRunner<T>::NetworkRunner(const NetworkPlan& plan, index_t rows)
 
 template <class T>
 void NetworkRunner<T>::predict(const T* params, MatrixView<const T> x,
-                               MatrixView<T> out, const Progress& progress) {
+                               MatrixView<T> out, const Progress& progress,
+                               SparseView<T> sparse) {
     const index_t block = blocks_.rows();
     const index_t count = (x.rows + block - 1) / block;
     const auto run = [&](index_t i, const Progress* between) {
         const index_t begin = i * block;
         const index_t rows = std::min(block, x.rows - begin);
-        blocks_.predict(params, {x.data + begin * x.stride, rows, x.cols, x.stride},
+        Batch<T> batch = {
+            {x.data + begin * x.stride, rows, x.cols, x.stride}, {}, nullptr, rows};
+        if (sparse.starts != nullptr) {
+            batch.sparse = sparse;
+            batch.sparse.starts += begin;
+        }
+        blocks_.predict(params, batch,
                         {out.data + begin * out.stride, rows, out.cols, out.stride},
                         between);
     };
@@ -71,7 +78,7 @@ void NetworkRunner<T>::predict(const T* params, MatrixView<const T> x,
 template <class T>
 typename NetworkRunner<T>::Path NetworkRunner<T>::path_of(const T* grads,
                                                           const Batch<T>& batch) const {
-    if (grads == nullptr) {
+    if (grads == nullptr || batch.is_sparse()) {
         return Path::blocks;
     }
     const bool drops = batch.drops.probability > 0 && plan_.layers.size() > 1;

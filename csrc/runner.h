@@ -18,17 +18,22 @@ namespace siglin {
 template <class T>
 class NetworkRunner {
   public:
-    // rows: the most that a batch will have; smaller blocks save memory.
-    NetworkRunner(const NetworkPlan& plan, index_t rows);
+    // rows: the most that a batch will have; smaller blocks save memory. sparse:
+    // whether its rows are.
+    NetworkRunner(const NetworkPlan& plan, index_t rows, bool sparse = false);
 
     double multiply_adds_per_row() const { return multiply_adds_per_row_; }
 
     // out (rows, n_out): the network's outputs.
     void predict(const T* params, MatrixView<const T> x, MatrixView<T> out,
-                 const Progress& progress);
+                 const Progress& progress, SparseView<T> sparse = {});
 
     // Does once what every later call of loss with this batch needs.
-    void prepare(const Batch<T>& batch) { columns_.prepare(batch); }
+    void prepare(const Batch<T>& batch) {
+        if (!batch.is_sparse()) {
+            columns_.prepare(batch);
+        }
+    }
 
     // Whether descend_neuron serves the batch that is prepared.
     bool has_neuron() const { return columns_.has_neuron(); }

@@ -16,8 +16,9 @@ template <class T>
 class Validator {
   public:
     Validator(const FitJob<T>& job, FitLoop& loop) : job_(job), loop_(loop) {
-        if (job.validation.x.data != nullptr) {
-            runner_.emplace(*job.plan, job.validation.x.rows);
+        if (job.validation.x.rows > 0) {
+            runner_.emplace(*job.plan, job.validation.x.rows,
+                            job.validation.sparse.starts != nullptr);
         }
         loop.validate = [this] { return epoch(); };
     }
@@ -38,9 +39,10 @@ class Validator {
         FitResult& result = loop_.result;
         double loss = result.loss.back();
         if (runner_) {
+            Batch<T> all = {data.x, data.t, nullptr, data.x.rows, data.weights};
+            all.sparse = data.sparse;
             loss = runner_->loss(
-                job_.state.params, nullptr,
-                {data.x, data.t, nullptr, data.x.rows, data.weights},
+                job_.state.params, nullptr, all,
                 [this](double multiply_adds) { loop_.poll.charge(multiply_adds); });
             result.validation_loss.push_back(loss);
         }

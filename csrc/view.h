@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace siglin {
 
@@ -15,6 +16,16 @@ struct MatrixView {
     index_t rows;
     index_t cols;
     index_t stride;
+};
+
+// Rows that are mostly 0, in compressed sparse row form (CSR): row i has values[p] in
+// columns[p] for p in [starts[i], starts[i + 1]), 0 elsewhere. A column that comes
+// twice has the sum.
+template <class T>
+struct SparseView {
+    const T* values = nullptr;
+    const std::int32_t* columns = nullptr;
+    const std::int64_t* starts = nullptr;  // null: the rows are a matrix elsewhere
 };
 
 }  // namespace siglin

@@ -75,7 +75,7 @@ py::object Network::fit(py::handle params_, py::handle x_, py::handle t_,
     Stepping stepping(function, memory);
     const py::object moments = stepping.array(dtype_);
     const Argument params = checked_vector(function, "params", fitting.array());
-    const Argument x = checked_x(function, x_, params);
+    const Inputs x = checked_inputs(function, x_, params);
     const index_t steps =
         step_count.is_none() ? 0 : integer_of(function, "step_count", step_count);
     const FitArguments arguments =

@@ -161,7 +161,7 @@ const V* plain_data(const char* function, const char* name, py::handle value,
 }
 
 // Throws unless these are numbers of rows of x, at least one.
-RowSubset checked_rows(const char* function, py::handle subset, const Argument& x) {
+RowSubset checked_rows(const char* function, py::handle subset, index_t rows_of_x) {
     if (subset.is_none()) {
         return {};
     }
@@ -176,10 +176,10 @@ RowSubset checked_rows(const char* function, py::handle subset, const Argument& 
     const RowSubset rows = {numbers.data(), numbers.size()};
     const index_t* const end = rows.rows + rows.count;
     const index_t* const wrong = std::find_if(
-        rows.rows, end, [&](index_t row) { return row < 0 || row >= x.rows(); });
+        rows.rows, end, [&](index_t row) { return row < 0 || row >= rows_of_x; });
     if (wrong != end) {
         throw py::value_error(what + "must be numbers from 0 to " +
-                              std::to_string(x.rows() - 1) + ", got " +
+                              std::to_string(rows_of_x - 1) + ", got " +
                               std::to_string(*wrong));
     }
     return rows;
@@ -187,7 +187,7 @@ RowSubset checked_rows(const char* function, py::handle subset, const Argument& 
 
 // Inputs, targets and weights or None, or nothing for None.
 std::optional<HeldOut> checked_validation(const Network& network, const char* function,
-                                          py::handle given, const Argument& x_) {
+                                          py::handle given, const Argument& params) {
     if (given.is_none()) {
         return std::nullopt;
     }
@@ -196,10 +196,11 @@ std::optional<HeldOut> checked_validation(const Network& network, const char* fu
         throw py::type_error(std::string(function) +
                              "(): incompatible validation, must be (x, t, weights)");
     }
-    const Argument x = network.checked_x(function, PyTuple_GET_ITEM(tuple, 0), x_);
+    const Inputs x =
+        network.checked_inputs(function, PyTuple_GET_ITEM(tuple, 0), params);
     const Argument t = network.checked_t(function, PyTuple_GET_ITEM(tuple, 1), x);
-    return HeldOut{x, t,
-                   network.checked_weights(function, PyTuple_GET_ITEM(tuple, 2), x)};
+    return HeldOut{
+        x, t, network.checked_weights(function, PyTuple_GET_ITEM(tuple, 2), x.rows())};
 }
 
 // All but the arrays.
@@ -254,13 +255,13 @@ void bind_fit_records(py::module_& m) {
 }
 
 FitArguments checked_fit(const Network& network, const char* function,
-                         const Argument& params, const Argument& x, py::handle t_,
+                         const Argument& params, const Inputs& x, py::handle t_,
                          py::handle state, py::handle settings_,
                          const py::object& moments_, std::int64_t step_count,
                          py::handle rows_) {
     check_writable(params);
     const Argument t = network.checked_t(function, t_, x);
-    const RowSubset subset = checked_rows(function, rows_, x);
+    const RowSubset subset = checked_rows(function, rows_, x.rows());
     const Fields given(function, settings_);
     FitSettings settings = checked_settings(function, given, network.dtype());
     const index_t rows = subset.rows == nullptr ? x.rows() : subset.count;
@@ -273,20 +274,21 @@ FitArguments checked_fit(const Network& network, const char* function,
     const double min_delta = given.real(kMinDelta, "min_delta");
     require(patience >= 0, function, "patience must be >= 0");
     require(min_delta >= 0, function, "min_delta must be >= 0");
-    auto validation = checked_validation(network, function, given.at(kValidation), x);
+    auto validation =
+        checked_validation(network, function, given.at(kValidation), params);
     const Argument moments = network.checked(function, "moments", moments_);
     check_moments(network, settings, moments);
     std::uint64_t* generator =
         generator_words(function, py::reinterpret_borrow<py::object>(state));
-    auto weights = network.checked_weights(function, given.at(kWeights), x);
+    auto weights = network.checked_weights(function, given.at(kWeights), x.rows());
     for (const Argument* written : {&params, &moments}) {
-        check_no_overlap(*written, x);
+        check_no_overlap(*written, x.argument());
         check_no_overlap(*written, t);
         if (weights) {
             check_no_overlap(*written, *weights);
         }
         if (validation) {
-            check_no_overlap(*written, validation->x);
+            check_no_overlap(*written, validation->x.argument());
             check_no_overlap(*written, validation->t);
             if (validation->weights) {
                 check_no_overlap(*written, *validation->weights);

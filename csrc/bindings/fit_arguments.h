@@ -15,7 +15,7 @@ using RowNumbers = py::array_t<index_t, py::array::c_style>;
 
 // What a fit's epochs are judged by.
 struct HeldOut {
-    Argument x;
+    Inputs x;
     Argument t;
     std::optional<Argument> weights;
 };
@@ -23,7 +23,7 @@ struct HeldOut {
 // One fit of a network. The caller holds the arrays.
 struct FitArguments {
     Argument params;
-    Argument x;
+    Inputs x;
     Argument t;
     Argument moments;
     std::optional<Argument> weights;
@@ -37,16 +37,17 @@ struct FitArguments {
 
     template <class T>
     FitJob<T> job(const NetworkPlan& plan) const {
-        FitValidation<T> judged = {{}, {}, nullptr, patience, min_delta};
+        FitValidation<T> judged = {{}, {}, nullptr, {}, patience, min_delta};
         if (validation) {
-            judged.x = view<T>(validation->x);
+            judged.x = validation->x.matrix<T>();
+            judged.sparse = validation->x.sparse<T>();
             judged.t = view<T>(validation->t);
             judged.weights =
                 validation->weights ? vector_data<T>(*validation->weights) : nullptr;
         }
         return {&plan,
-                {view<T>(x), view<T>(t), weights ? vector_data<T>(*weights) : nullptr,
-                 subset},
+                {x.matrix<T>(), view<T>(t),
+                 weights ? vector_data<T>(*weights) : nullptr, subset, x.sparse<T>()},
                 {mutable_vector_data<T>(params), mutable_vector_data<T>(moments),
                  step_count, generator},
                 settings,
@@ -62,7 +63,7 @@ void bind_fit_records(py::module_& m);
 // the optimiser carries, after so many steps. rows: the numbers of the rows to take, or
 // None for all.
 FitArguments checked_fit(const Network& network, const char* function,
-                         const Argument& params, const Argument& x, py::handle t,
+                         const Argument& params, const Inputs& x, py::handle t,
                          py::handle state, py::handle settings,
                          const py::object& moments, std::int64_t step_count,
                          py::handle rows);

@@ -31,14 +31,14 @@ void check_jobs_apart(const std::vector<FitArguments>& calls) {
         if (c.moments.size() > 0) {
             written.push_back(extent_of(c.moments));
         }
-        read.push_back(extent_of(c.x));
+        read.push_back(extent_of(c.x.argument()));
         read.push_back(extent_of(c.t));
         read.push_back(words(c.subset.rows, c.subset.count));
         if (c.weights) {
             read.push_back(extent_of(*c.weights));
         }
         if (c.validation) {
-            read.push_back(extent_of(c.validation->x));
+            read.push_back(extent_of(c.validation->x.argument()));
             read.push_back(extent_of(c.validation->t));
             if (c.validation->weights) {
                 read.push_back(extent_of(*c.validation->weights));
@@ -94,8 +94,8 @@ py::list fit_jobs(const py::object& x_, const py::list& jobs_,
         const Stepping& stepping = steppings.back();
         const Argument params =
             network->checked_vector(function, "params", fittings.back().array());
-        const Argument x = network->checked_x(function, x_, params);
-        moments.push_back(stepping.array(x.dtype));
+        const Inputs x = network->checked_inputs(function, x_, params);
+        moments.push_back(stepping.array(params.dtype));
         all.push_back(checked_fit(*network, function, params, x, job[2], job[4], job[5],
                                   moments.back(), stepping.step_count(0), job[3]));
         fittings.back().keep_generator(all.back().generator);
@@ -138,7 +138,7 @@ py::list fit_jobs(const py::object& x_, const py::list& jobs_,
         counted.push_back(std::make_unique<StepsCounted>(steppings[k], results[k]));
     }
     if (!all.empty()) {
-        dispatch_dtype(all.front().x.dtype, [&](auto tag) {
+        dispatch_dtype(all.front().params.dtype, [&](auto tag) {
             using T = decltype(tag);
             std::vector<FitJob<T>> native;
             for (std::size_t k = 0; k < all.size(); ++k) {

@@ -244,7 +244,7 @@ py::object Network::learn(const py::object& params_, const py::object& x_,
     Stepping stepping(function, memory);
     const py::object moments = stepping.array(dtype_);
     const Argument params = checked_vector(function, "params", writing.array());
-    const Argument x = checked_x(function, x_, params);
+    const Inputs x = checked_inputs(function, x_, params);
     const FitArguments arguments =
         checked_fit(*this, function, params, x, t_, state, settings, moments,
                     stepping.step_count(0), py::none());

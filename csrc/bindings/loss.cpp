@@ -13,11 +13,11 @@ double Network::loss_of(const char* function, const py::object& params_,
                         const py::object& t_, const py::object& weights_,
                         const Objective& objective) const {
     const Argument params = checked_vector(function, "params", params_);
-    const Argument x = checked_x(function, x_, params);
+    const Inputs x = checked_inputs(function, x_, params);
     const Argument t = checked_t(function, t_, x);
-    const auto weights = checked_weights(function, weights_, x);
+    const auto weights = checked_weights(function, weights_, x.rows());
     if (grads) {
-        for (const Argument* input : {&params, &x, &t}) {
+        for (const Argument* input : {&params, &x.argument(), &t}) {
             check_no_overlap(*grads, *input);
         }
         if (weights) {
@@ -28,11 +28,12 @@ double Network::loss_of(const char* function, const py::object& params_,
         using T = decltype(tag);
         const T* p = vector_data<T>(params);
         T* g = grads ? mutable_vector_data<T>(*grads) : nullptr;
-        Batch<T> batch = {view<T>(x), view<T>(t), nullptr, x.rows()};
+        Batch<T> batch = {x.matrix<T>(), view<T>(t), nullptr, x.rows()};
+        batch.sparse = x.sparse<T>();
         batch.weights = weights ? vector_data<T>(*weights) : nullptr;
         double value = 0;
         interruptible(work(x.rows()), [&](const Progress& progress) {
-            NetworkRunner<T> runner(plan_, batch.rows);
+            NetworkRunner<T> runner(plan_, batch.rows, x.is_sparse());
             value = objective_of(objective, runner, plan_, p, g, batch, progress);
         });
         return value;

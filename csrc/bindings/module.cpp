@@ -17,6 +17,7 @@ PYBIND11_MODULE(_core, m) {
     siglin::bind_functions(m);
     siglin::bind_random(m);
     siglin::bind_parameters(m);
+    siglin::bind_inputs(m);
     siglin::bind_network(m);
     siglin::bind_perceptron(m);
 }

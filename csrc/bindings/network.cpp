@@ -99,24 +99,45 @@ Argument Network::checked_x(const char* function, const py::handle& value,
     return x;
 }
 
+Inputs Network::checked_inputs(const char* function, const py::handle& value,
+                               const Argument& params) const {
+    if (!py::isinstance<CsrRows>(value)) {
+        return Inputs(checked_x(function, value, params));
+    }
+    const auto& rows = value.cast<const CsrRows&>();
+    Inputs x(rows, function);
+    if (x.argument().dtype != params.dtype) {
+        refuse_dtype(x.argument(), params);
+    }
+    if (rows.cols() != plan_.n_in()) {
+        throw ShapeError(std::string(function) + ": x must have " +
+                         std::to_string(plan_.n_in()) + " columns, got " +
+                         std::to_string(rows.cols()));
+    }
+    return x;
+}
+
 Argument Network::checked_t(const char* function, const py::handle& value,
-                            const Argument& x) const {
-    Argument t = argument(function, "t", value, x);
-    check_matrix(t, x.rows(), plan_.n_out(), x);
+                            const Inputs& x) const {
+    const Argument& given = x.argument();
+    Argument t = argument(function, "t", value, given);
+    check_matrix(t, x.rows(), plan_.n_out(),
+                 x.is_sparse() ? Because("to go with x") : Because(given));
     if (x.rows() == 0) {  // a mean over no rows is not a number
-        throw ShapeError(x.what() + " must have at least one row, got " + x.shape());
+        throw ShapeError(given.what() + " must have at least one row, got " +
+                         given.shape());
     }
     return t;
 }
 
 std::optional<Argument> Network::checked_weights(const char* function,
                                                  const py::handle& value,
-                                                 const Argument& x) const {
+                                                 index_t rows) const {
     if (value.is_none()) {
         return std::nullopt;
     }
     Argument weights = checked(function, "weights", value);
-    check_vector(weights, x.rows());
+    check_vector(weights, rows);
     return weights;
 }
 

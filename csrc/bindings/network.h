@@ -9,6 +9,7 @@
 #include "../objective.h"
 #include "../plan.h"
 #include "array.h"
+#include "inputs.h"
 
 namespace siglin {
 
@@ -71,13 +72,20 @@ class Network {
                             const py::handle& value) const;
     Argument checked_x(const char* function, const py::handle& value,
                        const Argument& params) const;
+    // The same, or a CsrRows.
+    Inputs checked_inputs(const char* function, const py::handle& value,
+                          const Argument& params) const;
     // Targets of the rows of x, of which there is at least one.
     Argument checked_t(const char* function, const py::handle& value,
-                       const Argument& x) const;
+                       const Inputs& x) const;
+    Argument checked_t(const char* function, const py::handle& value,
+                       const Argument& x) const {
+        return checked_t(function, value, Inputs(x));
+    }
     // One weight for each row, unless None.
     std::optional<Argument> checked_weights(const char* function,
                                             const py::handle& value,
-                                            const Argument& x) const;
+                                            index_t rows) const;
 
     // Whether this is an array of the network's dtype.
     bool ours(const py::handle& value, Argument& a) const {

@@ -14,19 +14,20 @@ py::object Network::predict(const py::object& params_, const py::object& x_,
                             const py::object& out_) const {
     const Reading reading(params_);
     const Argument params = checked_vector("predict", "params", reading.array());
-    const Argument x = checked_x("predict", x_, params);
-    Result out = out_or_new("predict", out_, x, x.rows(), plan_.n_out());
+    const Inputs x = checked_inputs("predict", x_, params);
+    Result out = out_or_new("predict", out_, params, x.rows(), plan_.n_out());
     if (!out_.is_none()) {
-        check_no_overlap(out, x);
+        check_no_overlap(out, x.argument());
         check_no_overlap(out, params);
     }
     dispatch_dtype(dtype_, [&](auto tag) {
         using T = decltype(tag);
         const T* p = vector_data<T>(params);
-        const auto from = view<T>(x);
+        const auto from = x.matrix<T>();
         const auto to = mutable_view<T>(out);
         interruptible(work(x.rows()), [&](const Progress& progress) {
-            NetworkRunner<T>(plan_, from.rows).predict(p, from, to, progress);
+            NetworkRunner<T>(plan_, from.rows, x.is_sparse())
+                .predict(p, from, to, progress, x.sparse<T>());
         });
     });
     return std::move(out.owner);

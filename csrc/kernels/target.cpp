@@ -15,6 +15,7 @@
 #include "neuron_rows.h"
 #include "penalty.h"
 #include "row.h"
+#include "sparse.h"
 #include "update.h"
 
 #define SIGLIN_STRING_(name) #name

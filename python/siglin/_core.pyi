@@ -22,6 +22,7 @@ GeneratorState: TypeAlias = npt.NDArray[
 EpochHook: TypeAlias = Callable[[int, int, float, float | None, bool], bool]
 StepHook: TypeAlias = Callable[[int, int, float], None]  # epoch, step, loss
 RowNumbers: TypeAlias = npt.NDArray[np.int64]  # (n,), contiguous, never written to
+Inputs: TypeAlias = Matrix | CsrRows
 # network, params, t, rows, state, settings, memory, hook.
 FitJob: TypeAlias = tuple[
     Network,
@@ -59,7 +60,7 @@ class FitSettings(NamedTuple):
     weights: Vector | None = None
     order: RowNumbers | None = None  # read, as the rate is, at the start of each epoch
     rate: npt.NDArray[np.float64] | None = None  # (1,), instead of lr
-    validation: tuple[Matrix, Matrix, Vector | None] | None = None  # x, t, weights
+    validation: tuple[Inputs, Matrix, Vector | None] | None = None  # x, t, weights
     patience: int = 0  # 0: any
     min_delta: float = 0.0
     weights_scale: bool = False  # weights multiply losses and gradients of their rows
@@ -143,7 +144,7 @@ def perceptron_fit(
     params: Parameters | Vector, x: Matrix, t: Matrix, bias: bool, epochs: int
 ) -> tuple[list[int], int, str]: ...
 def fit_many(
-    x: Matrix, jobs: list[FitJob], *, on_progress: Callable[[int], None] | None
+    x: Inputs, jobs: list[FitJob], *, on_progress: Callable[[int], None] | None
 ) -> list[FitResult]: ...
 def new_vector(n: int, dtype: str) -> Vector: ...
 
@@ -166,6 +167,18 @@ class OptimizerMemory:
     def snapshot(self) -> tuple[Vector | None, int]: ...
     def reset(self) -> None: ...
 
+class CsrRows:
+    """Rows in compressed sparse row form, for a network."""
+
+    def __init__(
+        self,
+        values: Vector,
+        columns: npt.NDArray[np.int32],
+        starts: npt.NDArray[np.int64],
+        cols: int,
+    ) -> None: ...
+    def __len__(self) -> int: ...
+
 class Network:
     def __init__(
         self,
@@ -179,7 +192,7 @@ class Network:
     @property
     def n_params(self) -> int: ...
     def predict(
-        self, params: Parameters | Vector, x: Matrix, out: Matrix | None = None
+        self, params: Parameters | Vector, x: Inputs, out: Matrix | None = None
     ) -> Matrix: ...
     def predict_now(
         self, params: Parameters, x: Matrix, out: Matrix | None
@@ -200,7 +213,7 @@ class Network:
     def learn(
         self,
         params: Parameters | Vector,
-        x: Matrix,
+        x: Inputs,
         t: Matrix,
         state: GeneratorState,
         settings: FitSettings,
@@ -239,7 +252,7 @@ class Network:
     def loss(
         self,
         params: Parameters | Vector,
-        x: Matrix,
+        x: Inputs,
         t: Matrix,
         *,
         weights: Vector | None = None,
@@ -249,7 +262,7 @@ class Network:
         self,
         params: Parameters | Vector,
         grads: Vector,
-        x: Matrix,
+        x: Inputs,
         t: Matrix,
         *,
         weights: Vector | None = None,
@@ -260,7 +273,7 @@ class Network:
     def fit(
         self,
         params: Parameters | Vector,
-        x: Matrix,
+        x: Inputs,
         t: Matrix,
         state: GeneratorState,
         settings: FitSettings,

@@ -22,6 +22,7 @@ from siglin._data.arrays import (
     check_out,
 )
 from siglin._data.rows import check_weights
+from siglin._data.sparse import Rows
 from siglin._layers import INITS, Dense, init_weights, make_generator
 from siglin._losses import Loss
 from siglin._online import Online
@@ -232,7 +233,7 @@ bias=True, dtype='float64')
         except (TypeError, ValueError):
             pass
         # Once more, by way of conversion.
-        ready = self._inputs("predict", x)
+        ready = self._rows("predict", x)
         if out is None:
             return self._native.predict(self._parameters, ready)
         if isinstance(out, np.ndarray):
@@ -457,7 +458,7 @@ bias=True, dtype='float64')
     def _fit_split(
         self,
         settings: Settings,
-        x: Array,
+        x: Rows,
         t: Array,
         generator: npt.NDArray[np.uint64],
         weights: Array | None,

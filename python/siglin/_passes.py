@@ -4,6 +4,7 @@ from typing import Any
 
 from siglin._data.arrays import Array, ArrayLike, check_shape, normalise
 from siglin._data.rows import check_finite, check_rows
+from siglin._data.sparse import Rows, is_sparse, sparse_rows
 from siglin._data.targets import check_targets
 from siglin._layers import check_has_gradient
 from siglin._stack import Stack, Tape
@@ -167,6 +168,12 @@ class Passes(Stack):
     def _inputs(self, function: str, x: object) -> Array:
         return check_rows(function, "x", x, self.dtype, self._plan.sizes[0])
 
+    def _rows(self, function: str, x: object) -> Rows:
+        """Return inputs, dense or sparse."""
+        if is_sparse(x):
+            return sparse_rows(function, x, self.dtype, self._plan.sizes[0])
+        return self._inputs(function, x)
+
     def _targets(
         self, function: str, t: object, rows: int, *, finite: bool = False
     ) -> Array:
@@ -176,9 +183,9 @@ class Passes(Stack):
 
     def _pair(
         self, function: str, x: object, t: object, *, finite: bool = False
-    ) -> tuple[Array, Array]:
-        """Return inputs and targets as matrices of as many rows."""
-        inputs = self._inputs(function, x)
+    ) -> tuple[Rows, Array]:
+        """Return inputs and targets of as many rows."""
+        inputs = self._rows(function, x)
         if finite:
             check_finite(function, "x", inputs)
         return inputs, self._targets(function, t, len(inputs), finite=finite)

@@ -16,6 +16,7 @@ from siglin._data.arrays import (
     has_plain_rows,
     normalise,
 )
+from siglin._data.sparse import Rows, SparseRows
 from siglin.errors import ShapeError
 
 # The largest finite number, by dtype.
@@ -77,20 +78,28 @@ def convert(
     )[name]
 
 
-def check_finite(function: str, name: str, array: Array) -> None:
-    """Raise ValueError that says where a matrix is NaN or infinite, if it is."""
-    largest = LARGEST[array.dtype]
+def check_finite(function: str, name: str, array: Rows) -> None:
+    """Raise ValueError that says where rows are NaN or infinite, if they are."""
+    values = array.values if isinstance(array, SparseRows) else array
+    largest = LARGEST[values.dtype]
     check_range(function, name, array, -largest, largest, "NaN or infinity")
 
 
 def check_range(
-    function: str, name: str, array: Array, low: float, high: float, what: str
+    function: str, name: str, array: Rows, low: float, high: float, what: str
 ) -> None:
-    index = _core.first_outside(array, low, high)
-    if index >= 0:
+    if isinstance(array, SparseRows):
+        index = _core.first_outside(array.values[None], low, high)
+    else:
+        index = _core.first_outside(array, low, high)
+    if index < 0:
+        return
+    if isinstance(array, SparseRows):
+        row, column = array.place_of(index)
+    else:
         row, column = divmod(index, array.shape[1])
-        msg = f"{function}: {name} contains {what} at row {row}, column {column}"
-        raise ValueError(msg)
+    msg = f"{function}: {name} contains {what} at row {row}, column {column}"
+    raise ValueError(msg)
 
 
 def check_weights(function: str, value: object, rows: int, dtype: DType) -> Array:

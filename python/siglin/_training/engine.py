@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from siglin import _core
 from siglin._data.arrays import Array, DType
+from siglin._data.sparse import Rows
 from siglin._losses import loss_of
 from siglin._plan import Plan
 from siglin._training.history import History
@@ -56,7 +57,7 @@ class Job(NamedTuple):
 def run(
     network: Trained,
     settings: Settings,
-    x: Array,
+    x: Rows,
     t: Array,
     generator: Generator,
     weights: Array | None = None,
@@ -104,7 +105,7 @@ def run(
 
 
 def run_many(
-    x: Array, jobs: Sequence[Job], on_progress: Callable[[int], None] | None
+    x: Rows, jobs: Sequence[Job], on_progress: Callable[[int], None] | None
 ) -> list[_core.FitResult]:
     """Run the native loops of several networks side by side.
 
@@ -142,7 +143,7 @@ def run_many(
 def learn(
     network: Trained,
     settings: Settings,
-    x: Array,
+    x: Rows,
     t: Array,
     generator: Generator,
     weights: Array | None = None,
@@ -261,7 +262,7 @@ def _refuse_step(settings: Settings) -> NoReturn:
 def fit(
     network: Trained,
     settings: Settings,
-    x: Array,
+    x: Rows,
     t: Array,
     generator: Generator,
     weights: Array | None = None,
@@ -323,7 +324,7 @@ def warn_if_saturated(
     network: Trained,
     loss: float,
     rows_seen: int,
-    x: Array,
+    x: Rows,
     t: Array,
     who: str = "fit",
 ) -> None:

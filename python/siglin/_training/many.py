@@ -16,6 +16,7 @@ from siglin._data.arrays import (
     check_shape,
 )
 from siglin._data.rows import check_finite, check_weights
+from siglin._data.sparse import Rows
 from siglin._layers import make_generator
 from siglin._network import Network
 from siglin._training.engine import Job, history_of, run_many, warn_if_saturated
@@ -199,7 +200,7 @@ def fit_many(
     return histories
 
 
-def _split(x: Array, job: Job) -> Job:
+def _split(x: Rows, job: Job) -> Job:
     """Return the job with rows held out, if it is to, as `Network.fit` does it."""
     share = job.settings.validation_split
     if share == 0:
@@ -220,7 +221,7 @@ def _split(x: Array, job: Job) -> Job:
 
 
 def _run(
-    x: Array, jobs: Sequence[Job], parts: Sequence[Job], progress: bool
+    x: Rows, jobs: Sequence[Job], parts: Sequence[Job], progress: bool
 ) -> list[_core.FitResult]:
     """Run the jobs, or what a split has left of them, and show their progress."""
     shown = make_progress(progress, sum(job.settings.epochs for job in jobs), 0)
@@ -338,8 +339,8 @@ def _check_optimizers(optimizer: Any, count: int) -> list[Optimizer]:
     return [check_optimizer("fit_many", one) for one in values]
 
 
-def _check_inputs(nets: Sequence[Network], x: object) -> Array:
-    inputs = nets[0]._inputs("fit_many", x)
+def _check_inputs(nets: Sequence[Network], x: object) -> Rows:
+    inputs = nets[0]._rows("fit_many", x)
     check_finite("fit_many", "x", inputs)
     return inputs
 
@@ -466,7 +467,7 @@ def _check_subset(name: str, entry: Any, available: int) -> npt.NDArray[np.int64
     return np.array(given, np.int64)
 
 
-def _warn_of_saturation(k: int, job: Job, result: _core.FitResult, x: Array) -> None:
+def _warn_of_saturation(k: int, job: Job, result: _core.FitResult, x: Rows) -> None:
     """Look at a network as `Network.fit` does."""
     if result.reason == "diverged" or result.epochs == 0:
         return

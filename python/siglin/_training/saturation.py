@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from siglin import _core
 from siglin._data.arrays import Array
+from siglin._data.sparse import Rows, SparseRows
 from siglin._losses import Huber, Loss, Quantile
 from siglin._warnings import warn
 from siglin.errors import SaturationWarning
@@ -41,7 +42,7 @@ def check_saturation(
     layers: Sequence["Dense"],
     which: Loss,
     loss: float,
-    x: Array,
+    x: Rows,
     t: Array,
     who: str = "fit",
 ) -> None:
@@ -73,9 +74,16 @@ def check_saturation(
     constant = loss_of_constant(which, t[rows])
     if loss < LEARNED * constant:
         return
-    a = np.ascontiguousarray(x[rows])
+    some = x[rows]
+    first: Array = layers[0].w
+    if isinstance(some, SparseRows):
+        present, a = some.compact()
+        first = first[present]
+    else:
+        a = np.require(some, requirements="C")
     for number, layer in enumerate(layers[:-1], 1):
-        a, slopes = _layer_forward(a, layer.w, layer.b, layer.activation)
+        w = first if number == 1 else layer.w
+        a, slopes = _layer_forward(a, w, layer.b, layer.activation)
         if layer.activation not in FLAT:
             continue
         flat = int((slopes.max(axis=0) <= FLAT[layer.activation]).sum())

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from siglin import _core
 from siglin._data.arrays import Array
+from siglin._data.sparse import Rows
 from siglin.errors import ShapeError
 
 Numbers: TypeAlias = npt.NDArray[np.int64]
@@ -17,12 +18,12 @@ class Held(NamedTuple):
 
     Attributes
     ----------
-    x : ndarray, shape (rows, n_in)
+    x : ndarray or SparseRows, shape (rows, n_in)
     t : ndarray, shape (rows, n_out)
     weights : ndarray, shape (rows,), or None
     """
 
-    x: Array
+    x: Rows
     t: Array
     weights: Array | None = None
 

@@ -1,7 +1,7 @@
 """How an MLP is trained: steps by batches in the native loop, or SciPy's L-BFGS."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 
 from siglin._data.arrays import Array, with_owned
+from siglin._data.sparse import Rows, rows_of
 from siglin._network import Network
 from siglin._training import engine
 from siglin._training.hooks import Hooks
@@ -20,12 +21,8 @@ from siglin._training.optimizers import (
     Optimizer,
     check_held,
 )
-from siglin._training.saturation import evenly_spread
 from siglin._training.settings import Settings
 from siglin._warnings import warn
-
-# Sparse rows become dense so many numbers at a time, or a batch if that is more.
-DENSE_ELEMENTS = 2**18
 
 
 @dataclass
@@ -114,10 +111,6 @@ class Data:
     x: Any
     t: Array
     weights: Array | None = None
-    is_sparse: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.is_sparse = not isinstance(self.x, np.ndarray)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(with_owned(state))
@@ -132,13 +125,12 @@ class Data:
         """Of all of them together."""
         return self.rows if self.weights is None else float(self.weights.sum())
 
-    def dense(self, order: Any, size: int) -> Iterator["Data"]:
-        """Yield all rows in an order as dense pieces of whole batches of that size."""
-        together = max(1, DENSE_ELEMENTS // (self.x.shape[1] * size)) * size
-        for start in range(0, self.rows, together):
-            rows = order[start : start + together]
-            weights = None if self.weights is None else self.weights[rows]
-            yield Data(self.x[rows].toarray(), self.t[rows], weights)
+    @property
+    def inputs(self) -> Rows:
+        """The rows as the native loop takes them."""
+        if isinstance(self.x, np.ndarray):
+            return self.x
+        return rows_of(self.x, self.t.dtype)
 
 
 class Epochs(Hooks):
@@ -176,79 +168,33 @@ class Epochs(Hooks):
         return self.after_epoch(epoch, step, loss)
 
 
-class _Piece(Hooks):
-    """The hooks of a piece of an epoch: none."""
-
-    wants_epochs = False
-
-    def __init__(self, rate: Any) -> None:
-        self.rate = rate
-
-
 def run_epochs(
     network: Network, settings: Settings, data: Data, hooks: Epochs, generator: Any
 ) -> bool:
-    """Train on rows, dense or sparse; return whether the parameters stayed finite."""
-    if not data.is_sparse:
-        result = engine.run(
-            network, settings, data.x, data.t, generator, data.weights, hooks
-        )
-        return result.reason != "diverged"
-
-    in_order = np.arange(data.rows)
-    batch_size = settings.batch_size or data.rows
-    piece_hooks = _Piece(hooks.rate)
-    total_steps = 0
-    for epoch in range(1, settings.epochs + 1):
-        total = 0.0
-        order = in_order if hooks.order is None else hooks.order
-        for piece in data.dense(order, batch_size):
-            result = engine.run(
-                network,
-                settings,
-                piece.x,
-                piece.t,
-                generator,
-                piece.weights,
-                piece_hooks,
-                epochs=1,
-            )
-            total_steps += result.steps
-            if result.reason == "diverged":
-                return False
-            total += float(result.losses[0]) * piece.rows
-        if hooks.on_epoch(epoch, total_steps, total / data.rows):
-            break
-    return True
+    """Train on rows; return whether the parameters stayed finite."""
+    result = engine.run(
+        network, settings, data.inputs, data.t, generator, data.weights, hooks
+    )
+    return result.reason != "diverged"
 
 
 def warn_if_saturated(network: Network, loss: float, epochs: int, data: Data) -> None:
     """Warn of a hidden layer that cannot learn any more, as `Network.fit` does."""
     if network.loss_name == "squared_error":
         loss *= data.t.shape[1]  # scikit-learn's is the mean over the outputs
-    x, t, rows = data.x, data.t, data.rows
-    if data.is_sparse:
-        sample = evenly_spread(rows)
-        x, t = x[sample].toarray(), t[sample]
-    engine.warn_if_saturated(network, loss, rows * epochs, x, t)
+    rows_seen = data.rows * epochs
+    engine.warn_if_saturated(network, loss, rows_seen, data.inputs, data.t)
 
 
 def loss_of(network: Network, data: Data) -> float:
     """Return an MLP's loss on all rows, without penalties."""
-    pieces = data.dense(np.arange(data.rows), 1) if data.is_sparse else [data]
-    total = weight = 0.0
-    for piece in pieces:
-        loss = network._native.loss(
-            network._parameters,
-            piece.x,
-            piece.t,
-            weights=piece.weights,
-            scikit_learn=True,
-        )
-        share = piece.weight
-        total += share * loss
-        weight += share
-    return total / weight if weight else 0.0
+    return network._native.loss(
+        network._parameters,
+        data.inputs,
+        data.t,
+        weights=data.weights,
+        scikit_learn=True,
+    )
 
 
 def objective(
@@ -256,30 +202,16 @@ def objective(
 ) -> tuple[float, Array]:
     """Return the loss of a network with these parameters on all rows, and its gradient."""
     grads = np.empty_like(params)
-
-    def loss_of_piece(piece: Data, l2: float) -> float:
-        return network._native.loss_and_grads(
-            params,
-            grads,
-            piece.x,
-            piece.t,
-            weights=piece.weights,
-            l2=l2,
-            scikit_learn=True,
-        )
-
-    if not data.is_sparse:
-        return loss_of_piece(data, alpha), grads
-    # Each piece takes its share of the penalty too.
-    weight = data.weight
-    total, sums = 0.0, np.zeros_like(params)
-    for piece in data.dense(np.arange(data.rows), 1):
-        share = piece.weight
-        if share == 0:
-            continue  # weighs nothing
-        total += loss_of_piece(piece, alpha * share / weight) * (share / weight)
-        sums += grads * (share / weight)
-    return total, sums
+    loss = network._native.loss_and_grads(
+        params,
+        grads,
+        data.inputs,
+        data.t,
+        weights=data.weights,
+        l2=alpha,
+        scikit_learn=True,
+    )
+    return loss, grads
 
 
 def minimise(
@@ -319,11 +251,3 @@ def minimise(
             ConvergenceWarning,
         )
     return min(int(result.nit), max_iter), float(result.fun)
-
-
-def rows_as_dense(x: Any) -> Iterator[tuple[slice, Array]]:
-    """Yield the rows of a sparse matrix as dense pieces, with where each belongs."""
-    together = max(1, DENSE_ELEMENTS // x.shape[1])
-    for start in range(0, x.shape[0], together):
-        piece = slice(start, min(start + together, x.shape[0]))
-        yield piece, x[piece].toarray()

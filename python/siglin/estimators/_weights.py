@@ -10,9 +10,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from siglin._data.arrays import Array, with_owned
+from siglin._data.sparse import rows_of
 from siglin._network import Network
 from siglin.estimators._checked import checked, viewable
-from siglin.estimators._solvers import rows_as_dense
 
 # What scikit-learn calls siglin's activations.
 ACTIVATIONS = {
@@ -121,7 +121,4 @@ class HasNetwork(BaseEstimator, ABC):
             network = network.astype(dtype)
         if not issparse(X):
             return network.predict(viewable("X", X, dtype))
-        outputs: Array = np.empty((X.shape[0], self.n_outputs_), dtype)
-        for piece, x in rows_as_dense(X.tocsr().astype(dtype, copy=False)):
-            outputs[piece] = network.predict(x)
-        return outputs
+        return network._native.predict(network._parameters, rows_of(X, dtype))
