@@ -727,6 +727,71 @@ void check_narrow(const Kernels<T>& kernels, const std::vector<index_t>& sizes,
     }
 }
 
+// Rows in compressed sparse row form, one of them empty and one with a column twice,
+// against the products of the same rows as a matrix.
+template <class T>
+void check_sparse(const Kernels<T>& kernels, index_t rows, index_t n_in,
+                  index_t n_out) {
+    std::vector<T> values;
+    std::vector<std::int32_t> columns;
+    std::vector<std::int64_t> starts = {0};
+    std::vector<double> dense(static_cast<std::size_t>(rows * n_in));
+    for (index_t i = 0; i < rows; ++i) {
+        for (index_t p = 0; i != 1 && p < 3 + i % 9; ++p) {
+            const index_t column = p == 2 ? columns.back() : (7 * i + 5 * p) % n_in;
+            values.push_back(static_cast<T>(number()));
+            columns.push_back(static_cast<std::int32_t>(column));
+            dense[static_cast<std::size_t>(i * n_in + column)] += values.back();
+        }
+        starts.push_back(static_cast<std::int64_t>(values.size()));
+    }
+    std::vector<index_t> order;
+    for (index_t i = 0; i < rows; ++i) {
+        order.push_back(rows - 1 - i);
+    }
+    const SparseView<T> x = {values.data(), columns.data(), starts.data()};
+    const auto w = numbers<T>(n_in * n_out);
+    const auto b = numbers<T>(n_out);
+    const auto dz = numbers<T>(rows * n_out);
+    for (const index_t* given : {static_cast<const index_t*>(nullptr),
+                                 static_cast<const index_t*>(order.data())}) {
+        const auto at = [&](index_t i, index_t column) {
+            const index_t row = given == nullptr ? i : given[i];
+            return dense[static_cast<std::size_t>(row * n_in + column)];
+        };
+        std::vector<T> z(static_cast<std::size_t>(rows * n_out + 1), T(77));
+        kernels.sparse_forward(
+            {x, given, rows, {w.data(), n_in, n_out, n_out}, b.data(), z.data()});
+        expect(z.back() == T(77), "sparse_forward: the end", rows, n_in, n_out);
+        for (index_t i = 0; i < rows; ++i) {
+            for (index_t j = 0; j < n_out; ++j) {
+                double sum = b[static_cast<std::size_t>(j)];
+                for (index_t c = 0; c < n_in; ++c) {
+                    sum += at(i, c) * w[static_cast<std::size_t>(c * n_out + j)];
+                }
+                expect(close(z[static_cast<std::size_t>(i * n_out + j)], sum, 12, 8),
+                       "sparse_forward", i, j, n_out);
+            }
+        }
+        const index_t begin = n_in / 3;
+        const auto before = numbers<T>(n_in * n_out);
+        std::vector<T> dw = before;
+        kernels.sparse_weight_gradient(
+            {x, given, rows, dz.data(), n_out, T(-0.5), begin, n_in, dw.data()});
+        for (index_t c = 0; c < n_in; ++c) {
+            for (index_t j = 0; j < n_out; ++j) {
+                double sum = before[static_cast<std::size_t>(c * n_out + j)];
+                for (index_t i = 0; c >= begin && i < rows; ++i) {
+                    sum -= 0.5 * at(i, c) * dz[static_cast<std::size_t>(i * n_out + j)];
+                }
+                expect(close(dw[static_cast<std::size_t>(c * n_out + j)], sum,
+                             static_cast<double>(rows), 8),
+                       "sparse_weight_gradient", c, j, n_out);
+            }
+        }
+    }
+}
+
 template <class T>
 void check_updates(const Kernels<T>& kernels) {
     for (index_t n = 0; n <= 40; ++n) {
@@ -928,6 +993,9 @@ void check(const KernelTable& table) {
     T* workspace = static_cast<T*>(std::align(64, table.workspace_bytes, start, size));
     check_activations(kernels);
     check_updates(kernels);
+    for (const index_t n_out : {1, 2, 3, 4, 7, 16, 33}) {
+        check_sparse(kernels, 12, 40, n_out);
+    }
     const index_t sizes[] = {0, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 33};
     for (const index_t m : sizes) {
         for (const index_t k : sizes) {

@@ -266,7 +266,8 @@ def test_sparse_matrices():
             lambda s=sparse: siglin.sigmoid(s),
             lambda s=sparse: siglin.forward(s, np.ones((3, 2))),
             lambda s=sparse: siglin.forward(np.ones((2, 3)), s),
-            lambda s=sparse: network().fit(s, np.ones((3, 2))),
+            lambda s=sparse: network().forward(s),
+            lambda s=sparse: network().fit(np.eye(3), s),
         ]:
             with pytest.raises(TypeError, match=r"sparse.*toarray"):
                 call()

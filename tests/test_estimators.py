@@ -305,8 +305,7 @@ def test_partial_fit_is_not_for_lbfgs(kind):
 @pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
 def test_sparse_rows(form, solver, monkeypatch):
     x, y = data_of("digits")
-    # So few elements together that every epoch has several pieces.
-    monkeypatch.setattr("siglin.estimators._solvers.DENSE_ELEMENTS", 9000)
+    monkeypatch.setattr("siglin._data.sparse.DENSE_ELEMENTS", 0)
     sparse = getattr(scipy.sparse, form)(x)
     settings = {"solver": solver, "max_iter": 3, "batch_size": 64, "alpha": 0.1}
     want, got = fit_both("MLPClassifier", sparse, y, **settings)
@@ -318,7 +317,7 @@ def test_sparse_rows(form, solver, monkeypatch):
 
 def test_sparse_rows_with_weights(rng, monkeypatch):
     x, y = data_of("digits")
-    monkeypatch.setattr("siglin.estimators._solvers.DENSE_ELEMENTS", 9000)
+    monkeypatch.setattr("siglin._data.sparse.DENSE_ELEMENTS", 0)
     weights = rng.uniform(0, 2, len(x))
     for solver in ("adam", "lbfgs"):
         pair = fit_both(

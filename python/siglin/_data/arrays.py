@@ -115,8 +115,8 @@ def _as_array(function: str, name: str, value: object) -> AnyArray:
         hasattr(value, "toarray") or hasattr(value, "todense")
     ):
         msg = (
-            f"{function}: {name} is a sparse {type(value).__name__}; siglin works on "
-            f"dense arrays: pass {name}.toarray()"
+            f"{function}: {name} is a sparse {type(value).__name__}, which only "
+            f"the inputs of a fit, a loss or a prediction may be: pass {name}.toarray()"
         )
         raise TypeError(msg)
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
