@@ -92,6 +92,7 @@ def by_epoch(rounds: int) -> list[str]:
         "momentum": siglin.Momentum,
         "nesterov": siglin.Nesterov,
         "adam": siglin.Adam,
+        "adamw": siglin.AdamW,
     }
     rng = np.random.default_rng(1)
     x, labels = rng.normal(size=(150, 4)), rng.integers(3, size=150)
@@ -102,7 +103,7 @@ def by_epoch(rounds: int) -> list[str]:
         for name, make in optimizers.items():
             net = siglin.Network([4, 16, 3], loss="cross_entropy", dtype=dtype, seed=1)
             optimizer, done, seconds = make(), 0, []
-            lr = 0.01 if name == "adam" else 0.1
+            lr = 0.01 if name.startswith("adam") else 0.1
             data = x.astype(dtype), labels
 
             def fit(epochs: int) -> None:

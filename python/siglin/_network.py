@@ -22,7 +22,7 @@ from siglin._data.arrays import (
     check_out,
 )
 from siglin._data.rows import check_weights
-from siglin._data.sparse import Rows
+from siglin._data.sparse import Rows, RowsLike
 from siglin._layers import INITS, Dense, init_weights, make_generator
 from siglin._losses import Loss
 from siglin._online import Online
@@ -196,12 +196,12 @@ bias=True, dtype='float64')
 
     # ---- prediction and loss ---------------------------------------------------------
 
-    def predict(self, x: ArrayLike, *, out: AnyArray | None = None) -> Array:
+    def predict(self, x: RowsLike, *, out: AnyArray | None = None) -> Array:
         """Return the outputs for the rows of x.
 
         Parameters
         ----------
-        x : array_like, shape (batch, n_in)
+        x : array_like or sparse matrix, shape (batch, n_in)
             Used without a copy where its rows are contiguous, at any distance.
         out : ndarray, shape (batch, n_out), optional
             Where to write them. It must not overlap x or the parameters.
@@ -242,12 +242,12 @@ bias=True, dtype='float64')
         np.copyto(check_out("predict", out, a), a)
         return out
 
-    def loss(self, x: ArrayLike, t: ArrayLike) -> float:
+    def loss(self, x: RowsLike, t: ArrayLike) -> float:
         """Return the loss: the mean over the rows of the sum over the outputs.
 
         Parameters
         ----------
-        x : array_like, shape (rows, n_in)
+        x : array_like or sparse matrix, shape (rows, n_in)
             At least one row.
         t : array_like, shape (rows, n_out)
             Targets. Also of shape (rows,): for one output, or class numbers from 0 for
@@ -276,7 +276,7 @@ bias=True, dtype='float64')
 
     def fit(
         self,
-        x: ArrayLike,
+        x: RowsLike,
         t: ArrayLike,
         *,
         lr: float | Callable[[int], float] | None = None,
@@ -302,7 +302,7 @@ bias=True, dtype='float64')
 
         Parameters
         ----------
-        x : array_like, shape (rows, n_in)
+        x : array_like or sparse matrix, shape (rows, n_in)
             Finite numbers. Not copied if its rows are contiguous and of the network's
             dtype: do not write into it meanwhile.
         t : array_like, shape (rows, n_out)

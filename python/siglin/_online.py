@@ -13,6 +13,7 @@ from siglin._data.arrays import (
     check_real,
 )
 from siglin._data.rows import check_finite, check_row, check_weights
+from siglin._data.sparse import RowsLike
 from siglin._data.targets import check_row_targets
 from siglin._passes import Passes
 from siglin._training import engine
@@ -234,7 +235,7 @@ class Online(Passes):
 
     def learn_many(
         self,
-        x: ArrayLike,
+        x: RowsLike,
         t: ArrayLike,
         *,
         lr: float | None = None,
@@ -249,7 +250,7 @@ class Online(Passes):
 
         Parameters
         ----------
-        x : array_like, shape (rows, n_in)
+        x : array_like or sparse matrix, shape (rows, n_in)
             Finite numbers.
         t : array_like, shape (rows, n_out)
             Targets, as in `loss`.

@@ -4,7 +4,7 @@ from typing import Any
 
 from siglin._data.arrays import Array, ArrayLike, check_shape, normalise
 from siglin._data.rows import check_finite, check_rows
-from siglin._data.sparse import Rows, is_sparse, sparse_rows
+from siglin._data.sparse import Rows, RowsLike, is_sparse, sparse_rows
 from siglin._data.targets import check_targets
 from siglin._layers import check_has_gradient
 from siglin._stack import Stack, Tape
@@ -13,7 +13,7 @@ from siglin._stack import Stack, Tape
 class Passes(Stack):
     """A stack of layers that goes forward and backward, one call at a time."""
 
-    def loss_and_grads(self, x: ArrayLike, t: ArrayLike) -> tuple[float, Array]:
+    def loss_and_grads(self, x: RowsLike, t: ArrayLike) -> tuple[float, Array]:
         """Return the loss, and `grads` filled with its gradient.
 
         Parameters
@@ -51,7 +51,7 @@ class Passes(Stack):
 
         Parameters
         ----------
-        x : array_like, shape (batch, n_in)
+        x : array_like or sparse matrix, shape (batch, n_in)
             Kept until `backward`, not copied: do not write into it in between.
 
         Returns

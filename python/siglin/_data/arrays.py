@@ -12,7 +12,7 @@ arrays, or of the network; float64 if there are none |
 | complex, object, str, datetime, structured, longdouble | DTypeError |
 | what has ``__array__`` or DLPack | ``np.asarray``, then as above |
 | frames that this makes objects of | the numbers of their columns |
-| sparse matrices, None | TypeError |
+| sparse matrices (but see sparse.py), None | TypeError |
 | masked arrays with masked values | ValueError |
 """
 

@@ -1,16 +1,27 @@
 """Sparse rows: what a network takes of SciPy's matrices, without importing SciPy."""
 
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from siglin import _core
-from siglin._data.arrays import FLOAT32, FLOAT64, Array, DType, plain
+from siglin._data.arrays import FLOAT32, FLOAT64, Array, ArrayLike, DType, plain
 from siglin.errors import DTypeError, ShapeError
 
 # So few numbers, zeros included, are as well dense: 2 MB of float64.
 DENSE_ELEMENTS = 2**18
+
+
+class SparseLike(Protocol):
+    """One of SciPy's sparse matrices or arrays, or alike."""
+
+    @property
+    def nnz(self) -> int: ...
+    def tocsr(self) -> Any: ...
+
+
+RowsLike: TypeAlias = ArrayLike | SparseLike
 
 
 class SparseRows(_core.CsrRows):
@@ -49,7 +60,7 @@ Rows: TypeAlias = Array | SparseRows
 
 
 def is_sparse(value: object) -> bool:
-    """Tell whether this is one of SciPy's sparse matrices or arrays, or alike."""
+    """Tell whether this is SparseLike."""
     return hasattr(value, "nnz") and hasattr(value, "tocsr")
 
 

@@ -15,7 +15,7 @@ from siglin._data.arrays import (
     check_shape,
 )
 from siglin._data.rows import check_finite, check_weights
-from siglin._data.sparse import Rows
+from siglin._data.sparse import Rows, RowsLike
 from siglin._layers import make_generator
 from siglin._network import Network
 from siglin._training.engine import Job, history_of, run_many, warn_if_saturated
@@ -34,7 +34,7 @@ ManyCallback: TypeAlias = Callable[[int, TrainingState], Any]
 
 def fit_many(
     networks: Sequence[Network],
-    x: ArrayLike,
+    x: RowsLike,
     t: ArrayLike | Sequence[ArrayLike],
     *,
     lr: LearningRate | Sequence[LearningRate] | AnyArray = None,
@@ -68,7 +68,7 @@ def fit_many(
     networks : sequence of Network
         Networks that take these inputs and targets; they may differ in everything else.
         None of them twice.
-    x : array_like, shape (rows, n_in)
+    x : array_like or sparse matrix, shape (rows, n_in)
         Finite numbers, as in `Network.fit`: not copied, however many networks there are.
     t : array_like, shape (rows, n_out), or a list of arrays
         Targets as in `Network.fit`. A list or tuple of as many arrays as there are

@@ -127,9 +127,8 @@ Notes
 -----
 The same ``random_state`` gives the same model as scikit-learn's class to rounding;
 a loss differs where probabilities are so near 0 or 1 that scikit-learn has rounded
-them. The loop is native: sparse rows are made dense a few batches at a time, and
-Ctrl-C ends a fit with a warning, at the weights of the last whole step.
-Where sparse rows are very wide, that takes longer than scikit-learn's products.
+them. The loop is native, for sparse rows too, and Ctrl-C ends a fit with a warning, at
+the weights of the last whole step.
 `partial_fit` pays up to 1 ms for scikit-learn's checks before its first step; a loop
 that learns from single rows in microseconds is `siglin.Network`'s.
 """
