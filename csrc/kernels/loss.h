@@ -232,21 +232,19 @@ double loss_of_rows(F loss, const LossArgs<T>& args) {
         return loss_of_run(loss, args, 0, n, NoWeights<T>{args.scale});
     }
     const LossLimits<T> limits(args.clips);
-    if (args.weights == nullptr || args.cols == 1) {
-        const Weights each{args.scale, limits,
-                           [&](index_t i, auto lanes) SIGLIN_LAMBDA_INLINE {
-                               if (args.weights == nullptr) {
-                                   return broadcast(T(1));
-                               }
-                               return load(args.weights + i, lanes);
-                           }};
-        return loss_of_run(loss, args, 0, n, each);
-    }
+    // All outputs together where each has a weight of its own, or none; else row by
+    // row.
+    const T* const each = args.cols == 1 ? args.weights : nullptr;
+    const bool by_rows = args.weights != nullptr && each == nullptr;
+    const index_t run = by_rows ? args.cols : n;
     double total = 0;
-    for (index_t r = 0; r < args.rows; ++r) {
-        const Vec<T> w = broadcast(args.weights[r]);
-        const Weights same{args.scale, limits, [w](index_t, auto) { return w; }};
-        total += loss_of_run(loss, args, r * args.cols, args.cols, same);
+    for (index_t at = 0; at < n; at += run) {
+        const Vec<T> same = broadcast(by_rows ? args.weights[at / run] : T(1));
+        const Weights weights{args.scale, limits,
+                              [&](index_t i, auto lanes) SIGLIN_LAMBDA_INLINE {
+                                  return each == nullptr ? same : load(each + i, lanes);
+                              }};
+        total += loss_of_run(loss, args, at, run, weights);
     }
     return total;
 }
