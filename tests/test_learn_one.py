@@ -1,6 +1,7 @@
 """Network.learn_one: the bits of a fit on one row, what it takes, what it refuses."""
 
 import copy
+import inspect
 import pickle
 import threading
 
@@ -160,11 +161,20 @@ def test_no_detour_for_any_network(sizes, options, target, dtype, rng):
         if "loss" in options:
             targets.append(float(t.argmax()) if len(t) > 1 else float(t[0]))
         for one in targets:
-            loss = net._learn_now(
-                net._parameters, x, one, 0.05, "gd", None, 0.0, 0.0, 0.0, None
-            )
+            loss = net._learn_now(net._parameters, x, one, 0.05)
             assert other.fit(x[None], t[None], lr=0.05).loss == [loss]
             assert state(net) == state(other)
+
+
+def test_its_options_can_be_seen_and_a_misspelt_one_is_named():
+    options = inspect.signature(make("smallest").learn_one).parameters
+    assert [*options] == [
+        *("x", "t", "lr", "optimizer", "sample_weight", "l1", "l2", "dropout"),
+        "clip_norm",
+    ]
+    assert options["optimizer"].default == "gd"
+    with pytest.raises(TypeError, match=r"learn_one\(\) got an unexpected .*'l3'"):
+        make("smallest").learn_one(X, 1, lr=0.1, l3=0.1)
 
 
 def test_a_weight_multiplies_the_gradient(dtype, rng):

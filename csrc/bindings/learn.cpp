@@ -48,16 +48,6 @@ bool is_numpy_integer(PyObject* o) {
            PyObject_TypeCheck(o, reinterpret_cast<PyTypeObject*>(type)) != 0;
 }
 
-// Whether this is the name "gd", as a program writes it.
-bool is_plain_descent(const py::handle& optimizer) {
-    static PyObject* const name = PyUnicode_InternFromString("gd");
-    return optimizer.ptr() == name;
-}
-
-bool is_zero(const py::handle& value) {
-    return PyFloat_CheckExact(value.ptr()) && PyFloat_AS_DOUBLE(value.ptr()) == 0;
-}
-
 // Adds the gradient of the penalties.
 template <class T>
 void penalise(const Objective& objective, const NetworkPlan& plan, const T* params,
@@ -181,21 +171,15 @@ bool Network::learn_plainly(T* params, const T* x, const T* t, double lr,
 
 // learn_one where it can be had at once, else None: as predict_now, and while no other
 // thread reads the parameters. With the GIL held to the end this is a fit that nobody
-// can see the middle of. With any option, None.
+// can see the middle of.
 py::object Network::learn_now(py::handle params_, py::handle x_, py::handle t_,
-                              py::handle lr_, py::handle optimizer,
-                              py::handle sample_weight, py::handle l1, py::handle l2,
-                              py::handle dropout, py::handle clip_norm) const {
+                              py::handle lr_) const {
 #if defined(Py_GIL_DISABLED)
     return py::none();
 #endif
     double lr = 0;
     Argument x = {"learn_one", "x", nullptr, dtype_};
     const Parameters* const shared = parameters_of(params_);
-    if (!is_plain_descent(optimizer) || !sample_weight.is_none() || !is_zero(l1) ||
-        !is_zero(l2) || !is_zero(dropout) || !clip_norm.is_none()) {
-        return py::none();
-    }
     if (!(learns_at_once_ || learns_soon()) || shared == nullptr ||
         !shared->is_quiet() || !shared->is_unread() || !plain_number(lr_, lr) ||
         !(lr > 0) || !ours(x_, x) || !is_row(x, plan_.n_in())) {
@@ -306,11 +290,9 @@ namespace {
 
 constexpr Signature kLearnNow = {
     "learn_now",
-    10,
-    {"params", "x", "t", "lr", "optimizer", "sample_weight", "l1", "l2", "dropout",
-     "clip_norm"},
-    "learn_now($self, params, x, t, lr, optimizer, sample_weight, l1, l2, dropout, "
-    "clip_norm)\n--\n\n"
+    4,
+    {"params", "x", "t", "lr"},
+    "learn_now($self, params, x, t, lr)\n--\n\n"
     "A step on one row; its loss before, or None: ask learn."};
 
 }  // namespace

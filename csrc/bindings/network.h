@@ -30,9 +30,8 @@ class Network {
     py::object predict_now(py::handle params, py::handle x, py::handle out) const;
 
     // learn.cpp
-    py::object learn_now(py::handle params, py::handle x, py::handle t, py::handle lr,
-                         py::handle optimizer, py::handle sample_weight, py::handle l1,
-                         py::handle l2, py::handle dropout, py::handle clip_norm) const;
+    py::object learn_now(py::handle params, py::handle x, py::handle t,
+                         py::handle lr) const;
     py::object learn(const py::object& params, const py::object& x, const py::object& t,
                      const py::object& state, const py::object& settings,
                      const py::object& memory, const std::string& function) const;

@@ -198,17 +198,7 @@ class Network:
         self, params: Parameters, x: Matrix, out: Matrix | None
     ) -> Matrix | None: ...
     def learn_now(
-        self,
-        params: Parameters,
-        x: Array,
-        t: Array | float,
-        lr: float,
-        optimizer: str,
-        sample_weight: float | None,
-        l1: float,
-        l2: float,
-        dropout: float,
-        clip_norm: float | None,
+        self, params: Parameters, x: object, t: object, lr: object
     ) -> float | None: ...
     def learn(
         self,

@@ -1,7 +1,7 @@
 """Online: a network that takes single steps, on a row, on a batch, or by its gradients."""
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,19 @@ from siglin._training.optimizers import (
     check_optimizer,
 )
 from siglin._training.settings import Settings
+
+if TYPE_CHECKING:
+    from typing_extensions import TypedDict, Unpack  # of typing from Python 3.11 on
+
+    class StepOptions(TypedDict, total=False):
+        """What `Online.learn_one` takes besides lr."""
+
+        optimizer: str | Optimizer
+        sample_weight: float | None
+        l1: float
+        l2: float
+        dropout: float
+        clip_norm: float | None
 
 
 class Online(Passes):
@@ -104,12 +117,7 @@ class Online(Passes):
         t: ArrayLike,
         *,
         lr: float | None = None,
-        optimizer: str | Optimizer = "gd",
-        sample_weight: float | None = None,
-        l1: float = 0.0,
-        l2: float = 0.0,
-        dropout: float = 0.0,
-        clip_norm: float | None = None,
+        **options: "Unpack[StepOptions]",
     ) -> float:
         """Take one step on one row, and return its loss before.
 
@@ -168,20 +176,28 @@ class Online(Passes):
         >>> bool(np.mean(losses[-100:]) < np.mean(losses[:100]) / 2)
         True
         """
-        loss = self._learn_now(
-            self._parameters,
-            x,
-            t,
-            GradientDescent.default_lr if lr is None else lr,
-            optimizer,
-            sample_weight,
-            l1,
-            l2,
-            dropout,
-            clip_norm,
-        )
-        if loss is not None:
-            return loss
+        # Each default of a keyword costs a call some 10 ns, a third of a step at 2-3-1.
+        if not options:
+            step = GradientDescent.default_lr if lr is None else lr
+            loss = self._learn_now(self._parameters, x, t, step)
+            if loss is not None:
+                return loss
+        return self._learn_one(x, t, lr=lr, **options)
+
+    def _learn_one(
+        self,
+        x: ArrayLike,
+        t: ArrayLike,
+        *,
+        lr: float | None = None,
+        optimizer: str | Optimizer = "gd",
+        sample_weight: float | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        dropout: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> float:
+        """Take the step of learn_one with options, or of arguments to be checked."""
         settings = self._step_settings(
             "learn_one",
             lr,
@@ -192,6 +208,10 @@ class Online(Passes):
             clip_norm=clip_norm,
         )
         return self._learn_row(x, t, optimizer, sample_weight, settings)
+
+    # What help and inspect show of learn_one, and what Python calls it in a message.
+    learn_one.__wrapped__ = _learn_one  # type: ignore[attr-defined]
+    _learn_one.__qualname__ = "Online.learn_one"
 
     def _learn_row(
         self,
