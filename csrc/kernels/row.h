@@ -5,6 +5,7 @@
 
 #include "../kernel_table.h"
 #include "activation.h"
+#include "dropout.h"
 #include "loss.h"
 
 namespace siglin::SIGLIN_TARGET {
@@ -70,16 +71,21 @@ template <class T>
 double row_loss_gradient(const RowArgs<T>& args) {
     const RowLayer* layers = args.layers;
     const index_t last = args.count - 1;
+    const bool drops = args.drops.probability > 0;
     const T* input = args.x;
     T* a = args.scratch;
     for (index_t l = 0; l <= last; ++l) {
         const RowLayer& layer = layers[l];
         const bool logits = l == last && from_logits(args.loss.kind);
         const Activation f = logits ? Activation::identity : layer.activation;
-        T* derivative = f == Activation::identity ? nullptr : a + layer.n_out;
+        const bool linear = f == Activation::identity;
+        T* derivative = linear ? nullptr : a + layer.n_out;
         with_activation(f, [&](auto activation) {
             row_forward<decltype(activation)>(layer, args.params, input, a, derivative);
         });
+        if (drops && l < last) {
+            drop_out<T>({args.drops, l, 1, layer.n_out, a, a + layer.n_out, linear});
+        }
         input = a;
         a += 2 * layer.n_out;
     }
@@ -98,8 +104,9 @@ double row_loss_gradient(const RowArgs<T>& args) {
         if (l > 0) {
             out -= 2 * layer.n_in;
             T* factor = out + layer.n_in;
-            const bool linear = layers[l - 1].activation == Activation::identity;
-            row_input_gradient(layer, args.params, dz, linear ? nullptr : factor,
+            const bool bends =
+                drops || layers[l - 1].activation != Activation::identity;
+            row_input_gradient(layer, args.params, dz, bends ? factor : nullptr,
                                factor);
             dz = factor;
         }
