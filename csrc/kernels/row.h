@@ -52,12 +52,32 @@ SIGLIN_INLINE void row_gradients(const RowLayer& layer, const T* x, const T* dz,
     });
 }
 
-// dx = (dz @ w.T) * factor
+// dx = (dz @ w.T) * factor. Four at a time, whose chains overlap, and which are one
+// store that the load of them can take over.
 template <class T>
 SIGLIN_INLINE void row_input_gradient(const RowLayer& layer, const T* params,
                                       const T* dz, const T* factor, T* dx) {
+    constexpr int kTogether = 4;
+    using Sums = typename Part<T, kTogether>::Type;
     const T* w = params + layer.w;
-    for (index_t i = 0; i < layer.n_in; ++i, w += layer.n_out) {
+    index_t i = 0;
+    for (; i + kTogether <= layer.n_in; i += kTogether, w += kTogether * layer.n_out) {
+        T sum[kTogether] = {};
+        for (index_t k = 0; k < layer.n_out; ++k) {
+#pragma GCC unroll 4
+            for (int c = 0; c < kTogether; ++c) {
+                sum[c] = fma_scalar(dz[k], w[c * layer.n_out + k], sum[c]);
+            }
+        }
+        Sums sums = {sum[0], sum[1], sum[2], sum[3]};
+        if (factor != nullptr) {
+            Sums factors;
+            __builtin_memcpy(&factors, factor + i, sizeof(factors));
+            sums *= factors;
+        }
+        __builtin_memcpy(dx + i, &sums, sizeof(sums));
+    }
+    for (; i < layer.n_in; ++i, w += layer.n_out) {
         T sum = 0;
         for (index_t k = 0; k < layer.n_out; ++k) {
             sum = fma_scalar(dz[k], w[k], sum);
