@@ -46,7 +46,16 @@ RowSteps<T>::RowSteps(const FitJob<T>& job, const double* of_targets)
             nullptr,
             scratch_.data(),
             {job.settings.dropout}},
-      stepper_(job, grads_.data()) {}
+      stepper_(job, grads_.data()) {
+    const T l1 = static_cast<T>(job.settings.objective.l1);
+    const T l2 = static_cast<T>(job.settings.objective.l2);
+    for (const RowLayer& layer : job.plan->layers) {
+        if (!job.settings.objective.is_plain()) {
+            penalties_.push_back({args_.params + layer.w, grads_.data() + layer.w,
+                                  layer.n_in * layer.n_out, l1, l2});
+        }
+    }
+}
 
 template <class T>
 bool RowSteps<T>::run(const index_t* rows, index_t first, index_t count, double lr,
@@ -95,14 +104,8 @@ double RowSteps<T>::objective(index_t row) {
     if (job_.plan->loss.kind == Loss::poisson) {
         loss += targets_loss_of(row);
     }
-    const Objective& wanted = job_.settings.objective;
-    if (wanted.l1 == 0 && wanted.l2 == 0) {
-        return loss;
-    }
-    for (const RowLayer& layer : job_.plan->layers) {
-        loss += kernels_.penalise({args_.params + layer.w, args_.grads + layer.w,
-                                   layer.n_in * layer.n_out, static_cast<T>(wanted.l1),
-                                   static_cast<T>(wanted.l2)});
+    for (const PenaltyArgs<T>& penalty : penalties_) {
+        loss += kernels_.penalise(penalty);
     }
     return loss;
 }

@@ -2,7 +2,7 @@
 // of a row by one kernel call, then penalties, clipping and the optimiser.
 #pragma once
 
-#include <cstdint>
+#include <vector>
 
 #include "buffer.h"
 #include "fit.h"
@@ -38,6 +38,7 @@ class RowSteps {
     Buffer<T> grads_;
     Buffer<T> scratch_;
     RowArgs<T> args_;
+    std::vector<PenaltyArgs<T>> penalties_;  // of each layer; empty: there are none
     Stepper<T> stepper_;
 };
 

@@ -128,7 +128,6 @@ double Stepper<T>::step(const Progress& progress, const bool& touched) {
 template <class T>
 void Stepper<T>::step_unchecked() {
     begin_step(nullptr);
-    args_.unchecked = true;
     step_(args_);
 }
 
@@ -141,6 +140,8 @@ void Stepper<T>::remember() {
     std::copy_n(args_.param, args_.n, before_.data());
     std::copy_n(args_.m, of_moments, before_.data() + args_.n);
     steps_before_ = steps_;
+    args_.unchecked =
+        true;  // here: what is just stored holds up the kernel's copy of it
 }
 
 template <class T>
