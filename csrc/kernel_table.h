@@ -189,7 +189,9 @@ struct LossArgs {
 };
 
 // Returns the sum over n weights of l1 |w| + l2 w^2 / 2, and adds its gradient to grad
-// (null: not wanted); that of |0| is taken as 0.
+// (null: not wanted); that of |0| is taken as 0. With param, which is w, it leaves grad
+// and takes a step of gradient descent instead, on the `others` parameters behind the
+// weights as well.
 template <class T>
 struct PenaltyArgs {
     const T* w;
@@ -197,6 +199,9 @@ struct PenaltyArgs {
     index_t n;
     T l1;
     T l2;
+    T* param = nullptr;
+    T lr = 0;
+    index_t others = 0;
 };
 
 // A layer of a network over one flat parameter vector: w (n_in, n_out) row by row

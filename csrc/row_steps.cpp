@@ -46,13 +46,21 @@ RowSteps<T>::RowSteps(const FitJob<T>& job, const double* of_targets)
             nullptr,
             scratch_.data(),
             {job.settings.dropout}},
+      descends_(!job.settings.objective.is_plain() && job.settings.clip_norm == 0 &&
+                job.settings.optimizer == Optimizer::gd),
       stepper_(job, grads_.data()) {
     const T l1 = static_cast<T>(job.settings.objective.l1);
     const T l2 = static_cast<T>(job.settings.objective.l2);
     for (const RowLayer& layer : job.plan->layers) {
-        if (!job.settings.objective.is_plain()) {
-            penalties_.push_back({args_.params + layer.w, grads_.data() + layer.w,
-                                  layer.n_in * layer.n_out, l1, l2});
+        if (job.settings.objective.is_plain()) {
+            break;
+        }
+        T* const w = job.state.params + layer.w;
+        penalties_.push_back(
+            {w, grads_.data() + layer.w, layer.n_in * layer.n_out, l1, l2});
+        if (descends_) {
+            penalties_.back().param = w;
+            penalties_.back().others = layer.b >= 0 ? layer.n_out : 0;
         }
     }
 }
@@ -67,6 +75,9 @@ bool RowSteps<T>::run(const index_t* rows, index_t first, index_t count, double 
         std::copy_n(generator, kGeneratorWords, words);
     }
     stepper_.set_lr(lr);
+    for (PenaltyArgs<T>& penalty : penalties_) {
+        penalty.lr = static_cast<T>(lr);
+    }
     stepper_.remember();
     if (make_all(rows, first, count, losses) && stepper_.is_finite()) {
         return true;
@@ -86,12 +97,14 @@ bool RowSteps<T>::make_all(const index_t* rows, index_t first, index_t count,
         if (!std::isfinite(losses[s])) {
             return false;
         }
-        stepper_.step_unchecked();
+        if (!descends_) {
+            stepper_.step_unchecked();
+        }
     }
     return true;
 }
 
-// The loss of a row with the penalties; leaves the gradient.
+// The loss of a row with the penalties; leaves the gradient, or makes the step.
 template <class T>
 double RowSteps<T>::objective(index_t row) {
     const FitData<T>& data = job_.data;

@@ -39,6 +39,7 @@ class RowSteps {
     Buffer<T> scratch_;
     RowArgs<T> args_;
     std::vector<PenaltyArgs<T>> penalties_;  // of each layer; empty: there are none
+    const bool descends_;  // with the penalties, in the one pass that adds them
     Stepper<T> stepper_;
 };
 
