@@ -379,7 +379,6 @@ def test_bad_rows(arguments, error, message, quick):
         (np.inf, ValueError, "lr must be finite"),
         ("0.1", TypeError, "lr must be a real number"),
         (True, TypeError, "lr must be a real number"),
-        (None, TypeError, "lr must be a real number"),
         ([0.1], TypeError, "lr must be a real number"),
     ],
 )

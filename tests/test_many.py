@@ -482,6 +482,17 @@ def test_lines_without_tqdm(monkeypatch, capsys, rng):
     assert capsys.readouterr().out == "epoch 150/150\n"
 
 
+def test_lines_by_count(capsys, rng):
+    x, t = make_data(rng)
+    siglin.fit_many(make_networks(3), x, t, epochs=50, progress=100)
+    lines = capsys.readouterr().out.splitlines()
+    counts = [int(line.removeprefix("epoch ").removesuffix("/150")) for line in lines]
+    assert counts[0] >= 100
+    assert [count // 100 for count in counts] == [1]
+    siglin.fit_many(make_networks(3), x, t, epochs=50, progress=151)
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_what_progress_raises_ends_all_fits(threads, rng):
     x, t = make_data(rng, rows=400)
@@ -530,7 +541,8 @@ X, T = np.ones((4, 3)), np.zeros((4, 1))
         ({"seed": [1, 2, 3]}, ValueError, "seed must be one for all"),
         ({"seed": [1, 2.5]}, TypeError, "seed must be an int"),
         ({"seed": [[1], [2, 3]]}, TypeError, "seed must be an int, got list"),
-        ({"progress": 5}, TypeError, "progress must be True or False"),
+        ({"progress": 0}, ValueError, "progress must be from 1"),
+        ({"progress": "yes"}, TypeError, "progress must be an int"),
         ({"optimizer": "sgd"}, ValueError, "optimizer must be one of"),
         ({"optimizer": ["adam"]}, ValueError, "optimizer must be one for all"),
         ({"optimizer": siglin.Adam()}, TypeError, "memory of one network"),

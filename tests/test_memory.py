@@ -130,7 +130,7 @@ def test_a_fit_without_memory_leaves_the_parameters_of_a_whole_step(
         # The parameters after each step of two epochs, as a progress of one step sees.
         settings = dict(batch_size=batch, epochs=2, shuffle=False, lr=0.1)
         net, states = start.astype("float32"), [start.params.tobytes()]
-        siglin._training.progress.StepLines.step = lambda *_: states.append(net.params.tobytes())
+        siglin._training.progress.CountedLines.step = lambda *_: states.append(net.params.tobytes())
         net.fit(x, t, optimizer=optimizer, progress=1, **settings)
 
         def prepare():

@@ -12,7 +12,6 @@ from siglin._data.arrays import (
     AnyArray,
     Array,
     ArrayLike,
-    check_flag,
     check_shape,
 )
 from siglin._data.rows import check_finite, check_weights
@@ -21,7 +20,7 @@ from siglin._network import Network
 from siglin._training.engine import Job, history_of, run_many, warn_if_saturated
 from siglin._training.history import History, TrainingState, check_callback
 from siglin._training.optimizers import Optimizer, check_optimizer
-from siglin._training.progress import make_progress
+from siglin._training.progress import check_progress, make_progress
 from siglin._training.saturation import evenly_spread
 from siglin._training.settings import Settings
 from siglin._training.validation import Held, hold_out
@@ -55,7 +54,7 @@ def fit_many(
     min_delta: float | Sequence[float] | AnyArray = 0.0,
     tol: float | Sequence[float] | AnyArray = 0.0,
     callback: ManyCallback | None = None,
-    progress: bool = False,
+    progress: bool | int = False,
 ) -> list[History]:
     """Train several networks on the same rows, side by side on all cores.
 
@@ -100,8 +99,9 @@ def fit_many(
         Called as ``callback(k, state)`` on the calling thread after each epoch of
         network k, with what `Network.fit` tells a callback. Returning True stops that
         network. An exception ends all fits and arrives unchanged.
-    progress : bool, default False
-        Whether to show the epochs of all networks together, as in `Network.fit`.
+    progress : bool or int, default False
+        True shows the epochs of all networks together, as in `Network.fit`; an int k
+        prints a line when k more of them are done, which is looked at now and then.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def fit_many(
         "tol": tol,
     }
     settings = _check_settings(len(nets), lr, optimizer, options, callback)
-    progress = check_flag("fit_many", "progress", progress)
+    progress = check_progress("fit_many", "progress", progress)
     seeds = _one_each("seed", seed, len(nets))
     generators = [
         net._generator if one is None else make_generator("fit_many", one)
@@ -220,7 +220,7 @@ def _split(x: Array, job: Job) -> Job:
 
 
 def _run(
-    x: Array, jobs: Sequence[Job], parts: Sequence[Job], progress: bool
+    x: Array, jobs: Sequence[Job], parts: Sequence[Job], progress: bool | int
 ) -> list[_core.FitResult]:
     """Run the jobs, or what a split has left of them, and show their progress."""
     shown = make_progress(progress, sum(job.settings.epochs for job in jobs), 0)
@@ -307,7 +307,7 @@ def _check_distinct(name: str, values: Sequence[object]) -> None:
 
 
 def _is_several(value: Any) -> bool:
-    return isinstance(value, list | tuple) or _is_array(value)
+    return isinstance(value, list | tuple | range) or _is_array(value)
 
 
 def _one_each(name: str, value: Any, count: int) -> list[Any]:

@@ -99,15 +99,23 @@ class Lines(Meter):
         print("  ".join(filter(None, [f"epoch {epoch}/{self.epochs}", step, values])))
 
 
-class StepLines(Silence):
-    """A line every k steps."""
+class CountedLines(Silence):
+    """A line every k steps of a fit, or every k epochs or so of several."""
 
-    def __init__(self, every: int) -> None:
+    def __init__(self, every: int, epochs: int) -> None:
         self.every = every
+        self.epochs = epochs
+        self.shown = 0  # epochs of several fits
 
     def step(self, epoch: int, step: int, loss: float) -> None:
         """Print a step."""
         print(f"step {step}  epoch {epoch}  loss {loss:.6g}")
+
+    def epochs_of_all(self, epochs: int) -> None:
+        """Print them, if so many more are done."""
+        if epochs // self.every > self.shown // self.every:
+            self.shown = epochs
+            print(f"epoch {epochs}/{self.epochs}")
 
 
 class Bar(Meter):
@@ -142,7 +150,7 @@ def make_progress(progress: bool | int, epochs: int, rows: int) -> Silence:
     if progress is False:
         return Silence()
     if progress is not True:
-        return StepLines(progress)
+        return CountedLines(progress, epochs)
     try:
         tqdm = importlib.import_module("tqdm.auto").tqdm  # optional, and slow to import
     except ImportError:
