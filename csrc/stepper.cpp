@@ -20,17 +20,19 @@ index_t memory_vectors(Optimizer optimizer) {
 namespace {
 
 // What the gradients are to be multiplied by for a 2-norm of at most `most`; 1 where
-// one is not finite.
+// one is not finite. halved: for half the sum of their squares.
 template <class T>
-T clip_factor(const T* grads, index_t n, double most, const Progress* progress) {
+T clip_factor(const PenaltyArgs<T>& halved, double most, const Progress* progress) {
     const auto& kernels = kernel_table().kernels<T>();
+    const T* const grads = halved.w;
+    const index_t n = halved.n;
     const auto tell = [&] {
         if (progress != nullptr) {
             (*progress)(2.0 * static_cast<double>(n));
         }
     };
     tell();
-    double norm = std::sqrt(2 * kernels.penalise({grads, nullptr, n, T(0), T(1)}));
+    double norm = std::sqrt(2 * kernels.penalise(halved));
     // Squares that can neither over- nor underflow, and a float's rounding apart.
     constexpr double kLeast = sizeof(T) == 4 ? 1e-10 : 1e-100;
     constexpr double kMost = sizeof(T) == 4 ? 1e10 : 1e100;
@@ -80,6 +82,7 @@ Stepper<T>::Stepper(const FitJob<T>& job, const T* grads)
     args_.want_norm = settings_.tol > 0;
     args_.unchecked = false;
     args_.factor = T(1);
+    squares_ = {grads, nullptr, n, T(0), T(1)};
     switch (settings_.optimizer) {
 #define SIGLIN_OPTIMIZER(name, vectors, ...) \
     case Optimizer::name:                    \
@@ -94,7 +97,7 @@ template <class T>
 void Stepper<T>::begin_step(const Progress* progress) {
     ++steps_;
     if (settings_.clip_norm > 0) {
-        args_.factor = clip_factor(args_.grad, args_.n, settings_.clip_norm, progress);
+        args_.factor = clip_factor(squares_, settings_.clip_norm, progress);
     }
     const OptimizerNumbers& numbers = settings_.numbers;
     if (!(numbers.eps > 0)) {  // not Adam's kind

@@ -60,6 +60,7 @@ class Stepper {
     double lr_;
     std::int64_t steps_;
     UpdateArgs<T> args_ = {};
+    PenaltyArgs<T> squares_ = {};  // half of the gradients' squares
     double (*step_)(const UpdateArgs<T>&) = nullptr;
     StepBound bound_;
     double m_ = 0;  // bounds on the moments
