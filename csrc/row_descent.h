@@ -1,4 +1,5 @@
-// Plain gradient descent row by row in a small network, many steps to a kernel call.
+// A fit by steps on single rows of a small network, many at a time: plain gradient
+// descent by one kernel call, all others by RowSteps.
 #pragma once
 
 #include <cstdint>
