@@ -10,6 +10,7 @@
 #include "random.h"
 #include "runner.h"
 #include "stepper.h"
+#include "targets_losses.h"
 
 namespace siglin {
 
@@ -46,25 +47,6 @@ void descend_neuron(const NetworkRunner<T>& runner, T* params, FitLoop& loop) {
             loop.end_epoch();
         }
     }
-}
-
-// Batch::of_targets of all rows that a fit sees; empty where it is 0, or used but once.
-template <class T>
-Buffer<double> targets_losses(const FitJob<T>& job, FitLoop& loop) {
-    const NetworkPlan& plan = *job.plan;
-    const MatrixView<const T>& t = job.data.t;
-    const RowSubset& subset = job.data.subset;
-    if (plan.loss.kind != Loss::poisson || loop.settings.epochs < 2) {
-        return {};
-    }
-    constexpr double kLogWork = 16;  // multiply-adds
-    Buffer<double> losses(t.rows);
-    for (index_t i = 0; i < loop.rows; ++i) {
-        const index_t row = subset.rows == nullptr ? i : subset.rows[i];
-        losses.data()[row] = targets_loss(plan, t.data + row * t.stride);
-        loop.poll.charge(kLogWork * static_cast<double>(t.cols));
-    }
-    return losses;
 }
 
 // Settles the parameters at its end, whatever ends it.
@@ -231,10 +213,6 @@ class BatchFit {
         } else if (std::isfinite(loss)) {
             settle();
             heed_hooks();
-            if (settings.clip_norm > 0) {
-                clip_norm(grads_.data(), job_.plan->n_params, settings.clip_norm,
-                          progress_);
-            }
             norm2 = stepper_.step(progress_, loop_.hooked);
         }
         if (std::isnan(norm2)) {

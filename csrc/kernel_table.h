@@ -218,7 +218,9 @@ struct LossArgs {
 };
 
 // Returns the sum over n weights of l1 |w| + l2 w^2 / 2, and adds its gradient to grad
-// (null: not wanted); that of |0| is taken as 0.
+// (null: not wanted); that of |0| is taken as 0. With param, which is w, it leaves grad
+// and takes a step of gradient descent instead, on the `others` parameters behind the
+// weights as well.
 template <class T>
 struct PenaltyArgs {
     const T* w;
@@ -226,6 +228,9 @@ struct PenaltyArgs {
     index_t n;
     T l1;
     T l2;
+    T* param = nullptr;
+    T lr = 0;
+    index_t others = 0;
 };
 
 // A layer of a network over one flat parameter vector: w (n_in, n_out) row by row
@@ -238,9 +243,18 @@ struct RowLayer {
     index_t b;
 };
 
+// Dropout: each output of a hidden layer is 0 with probability `probability`, else
+// times 1 / (1 - probability). Which, follows from the seed, the row's number in its
+// batch, the layer and the unit alone (kernels/dropout.h).
+struct Drops {
+    double probability = 0;  // 0: none
+    std::uint64_t seed = 0;
+    index_t first = 0;  // the number of the block's first row in its batch
+};
+
 // The loss of one row and its gradient with respect to all parameters (kernels/row.h).
-// scratch: 2 n_out elements for each layer. The same bits as forward, loss_gradient and
-// backward give.
+// scratch: 2 n_out elements for each layer. drops: as DropArgs, of the hidden layers.
+// The same bits as forward, drop_out, loss_gradient and backward give.
 template <class T>
 struct RowArgs {
     const RowLayer* layers;
@@ -251,6 +265,7 @@ struct RowArgs {
     const T* x;
     const T* t;
     T* scratch;
+    Drops drops = {};
 };
 
 // Steps of gradient descent with one row each (kernels/descent.h): w -= lr * dw on all
@@ -349,15 +364,6 @@ struct NeuronDescentResult {
     bool diverged;  // losses[steps] is of the step that was not made
 };
 
-// Dropout: each output of a hidden layer is 0 with probability `probability`, else
-// times 1 / (1 - probability). Which, follows from the seed, the row's number in its
-// batch, the layer and the unit alone (kernels/dropout.h).
-struct Drops {
-    double probability = 0;  // 0: none
-    std::uint64_t seed = 0;
-    index_t first = 0;  // the number of the block's first row in its batch
-};
-
 // a (rows, n_out), contiguous, and its derivative times those factors; where the layer
 // is linear the derivative, which is 1, comes in as anything.
 template <class T>
@@ -451,6 +457,7 @@ struct UpdateArgs {
     T decay;  // adamw: lr weight_decay
     bool want_norm;
     bool unchecked;  // write whatever comes, as the low-level update promises
+    T factor = 1;    // of the gradients, which are clipped
 };
 
 template <class T>

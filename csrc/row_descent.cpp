@@ -4,6 +4,7 @@
 
 #include "dispatch.h"
 #include "learn.h"
+#include "targets_losses.h"
 
 namespace siglin {
 namespace {
@@ -34,9 +35,23 @@ bool all_count(const FitJob<T>& job) {
     return true;
 }
 
-// Several epochs of few rows go into one call, unless a hook stands between them.
-index_t epochs_together(const FitLoop& loop) {
-    return loop.hooks_every_epoch() ? 1 : std::max<index_t>(kMostSteps / loop.rows, 1);
+// Whether one kernel call makes all of many steps.
+template <class T>
+bool is_plain(const FitJob<T>& job) {
+    return job.descends() && descends_row_by_row(*job.plan);
+}
+
+// Several epochs of few rows go into one call, unless a hook stands between them. With
+// options also unless the fit could be left there: the generator and an optimiser's
+// count of steps are then to be those of the epochs made.
+template <class T>
+index_t epochs_together(const FitJob<T>& job, const FitLoop& loop) {
+    const bool may_be_left = job.settings.shuffle || loop.hooks.on_epoch;
+    if (loop.hooks_every_epoch() || (may_be_left && !is_plain(job))) {
+        return 1;
+    }
+    const index_t most = std::min(kMostSteps / loop.rows, job.settings.epochs);
+    return std::max<index_t>(most, 1);
 }
 
 }  // namespace
@@ -44,9 +59,9 @@ index_t epochs_together(const FitLoop& loop) {
 template <class T>
 bool RowDescent<T>::serves(const FitJob<T>& job) {
     const FitSettings& settings = job.settings;
-    return std::min(settings.batch_size, job.data.rows()) == 1 && job.descends() &&
-           settings.tol == 0 && !job.data.is_sparse() && settings.order == nullptr &&
-           descends_row_by_row(*job.plan) && all_count(job);
+    return std::min(settings.batch_size, job.data.rows()) == 1 && settings.tol == 0 &&
+           !job.data.is_sparse() && settings.order == nullptr &&
+           (is_plain(job) || RowSteps<T>::serve(job)) && all_count(job);
 }
 
 template <class T>
@@ -55,14 +70,15 @@ RowDescent<T>::RowDescent(const FitJob<T>& job, FitLoop& loop)
       loop_(loop),
       generator_(job.state.generator),
       rows_(loop.rows),
-      epochs_(epochs_together(loop)),
+      epochs_(epochs_together(job, loop)),
       shuffles_(job.settings.shuffle && rows_ > 1),
       steps_(std::min(kMostSteps, epochs_ * rows_)),
       order_(shuffles_ || epochs_ > 1 ? epochs_ * rows_ : 0),
       given_(shuffles_ || epochs_ > 1 ? order_.data() : data_.subset.rows),
       losses_(steps_),
-      scratch_(
-          descent_scratch<T>(job.plan->layers.data(), layer_count(*job.plan), steps_)),
+      scratch_(is_plain(job) ? descent_scratch<T>(job.plan->layers.data(),
+                                                  layer_count(*job.plan), steps_)
+                             : 0),
       args_{job.plan->layers.data(),
             layer_count(*job.plan),
             job.plan->loss,
@@ -73,8 +89,12 @@ RowDescent<T>::RowDescent(const FitJob<T>& job, FitLoop& loop)
             nullptr,
             0,
             losses_.data(),
-            scratch_.data()} {
+            scratch_.data()},
+      of_targets_(targets_losses(job, loop)) {
     loop.work_per_row = job.plan->multiply_adds_per_row();
+    if (!is_plain(job)) {
+        steps_with_options_.emplace(job, of_targets_.data());
+    }
     for (index_t e = 0; !shuffles_ && epochs_ > 1 && e < epochs_; ++e) {
         fill_order(data_.subset, order_.data() + e * rows_, rows_);
     }
@@ -84,7 +104,7 @@ template <class T>
 void RowDescent<T>::run() {
     while (loop_.running()) {
         const index_t epochs = std::min(epochs_, loop_.until - loop_.result.epochs);
-        args_.lr = static_cast<T>(lr_of_epoch<T>(loop_.settings));
+        lr_ = lr_of_epoch<T>(loop_.settings);
         for (index_t e = 0; shuffles_ && e < epochs; ++e) {
             index_t* order = order_.data() + e * rows_;
             fill_order(data_.subset, order, rows_);
@@ -103,9 +123,7 @@ void RowDescent<T>::run() {
 // Steps begin ... begin + count - 1 of the epochs that are known.
 template <class T>
 void RowDescent<T>::descend(index_t begin, index_t count) {
-    const auto& descent = kernel_table().kernels<T>().row_descent;
-    at(begin, count);
-    if (descent(args_)) {
+    if (make(begin, count)) {
         if (rows_ == 1 && loop_.end_epochs(losses_.data(), count)) {
             return;
         }
@@ -116,8 +134,7 @@ void RowDescent<T>::descend(index_t begin, index_t count) {
     }
     // One of them diverges: one by one, up to there.
     for (index_t s = 0; s < count; ++s) {
-        at(begin + s, 1);
-        if (!descent(args_)) {
+        if (!make(begin + s, 1)) {
             loop_.diverge(losses_.data()[0], weight_of(begin + s));
             loop_.end_epoch();
             return;
@@ -126,15 +143,21 @@ void RowDescent<T>::descend(index_t begin, index_t count) {
     }
 }
 
+// All of these steps or none, and whether it was all.
 template <class T>
-void RowDescent<T>::at(index_t begin, index_t count) {
-    if (given_ != nullptr) {
-        args_.order = given_ + begin;
-    } else {
+bool RowDescent<T>::make(index_t begin, index_t count) {
+    const index_t* const order = given_ == nullptr ? nullptr : given_ + begin;
+    if (steps_with_options_) {
+        return steps_with_options_->run(order, begin, count, lr_, losses_.data());
+    }
+    args_.lr = static_cast<T>(lr_);
+    args_.steps = count;
+    args_.order = order;
+    if (order == nullptr) {
         args_.x.data = data_.x.data + begin * data_.x.stride;
         args_.t.data = data_.t.data + begin * data_.t.stride;
     }
-    args_.steps = count;
+    return kernel_table().kernels<T>().row_descent(args_);
 }
 
 // How much the loss of a step counts in its epoch's mean.

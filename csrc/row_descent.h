@@ -1,11 +1,14 @@
-// Plain gradient descent row by row in a small network, many steps to a kernel call.
+// A fit by steps on single rows of a small network, many at a time: plain gradient
+// descent by one kernel call, all others by RowSteps.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "buffer.h"
 #include "fit_loop.h"
 #include "kernel_table.h"
+#include "row_steps.h"
 
 namespace siglin {
 
@@ -21,7 +24,7 @@ class RowDescent {
 
   private:
     void descend(index_t begin, index_t count);
-    void at(index_t begin, index_t count);
+    bool make(index_t begin, index_t count);
     double weight_of(index_t step) const;
     void end_step(index_t step, double loss);
 
@@ -35,9 +38,12 @@ class RowDescent {
     index_t row_ = 0;  // of the present epoch
     Buffer<index_t> order_;
     const index_t* given_;  // the order; null: one after the other
+    double lr_ = 0;
     Buffer<double> losses_;
     Buffer<T> scratch_;
     DescentArgs<T> args_;
+    Buffer<double> of_targets_;
+    std::optional<RowSteps<T>> steps_with_options_;
 };
 
 extern template class RowDescent<float>;

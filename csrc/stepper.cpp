@@ -17,6 +17,50 @@ index_t memory_vectors(Optimizer optimizer) {
     return 0;
 }
 
+namespace {
+
+// What the gradients are to be multiplied by for a 2-norm of at most `most`; 1 where
+// one is not finite. halved: for half the sum of their squares.
+template <class T>
+T clip_factor(const PenaltyArgs<T>& halved, double most, const Progress* progress) {
+    const auto& kernels = kernel_table().kernels<T>();
+    const T* const grads = halved.w;
+    const index_t n = halved.n;
+    const auto tell = [&] {
+        if (progress != nullptr) {
+            (*progress)(2.0 * static_cast<double>(n));
+        }
+    };
+    tell();
+    double norm = std::sqrt(2 * kernels.penalise(halved));
+    // Squares that can neither over- nor underflow, and a float's rounding apart.
+    constexpr double kLeast = sizeof(T) == 4 ? 1e-10 : 1e-100;
+    constexpr double kMost = sizeof(T) == 4 ? 1e10 : 1e100;
+    constexpr double kRounding = sizeof(T) == 4 ? 1 - 1e-6 : 1;
+    const bool plain = norm > kLeast && norm < kMost;
+    if (plain && norm <= most * kRounding) {
+        return T(1);
+    }
+    if (!plain || sizeof(T) == 4) {
+        tell();
+        const auto largest = static_cast<double>(kernels.largest_magnitude(grads, n));
+        if (!(largest > 0) || !std::isfinite(largest)) {
+            return T(1);
+        }
+        if (!std::isfinite(norm) || norm < largest) {  // the squares did
+            double sum = 0;
+            for (index_t i = 0; i < n; ++i) {
+                const double share = static_cast<double>(grads[i]) / largest;
+                sum += share * share;
+            }
+            norm = largest * std::sqrt(sum);
+        }
+    }
+    return norm > most ? static_cast<T>(most / norm) : T(1);
+}
+
+}  // namespace
+
 template <class T>
 Stepper<T>::Stepper(const FitJob<T>& job, const T* grads)
     : settings_(job.settings),
@@ -37,6 +81,8 @@ Stepper<T>::Stepper(const FitJob<T>& job, const T* grads)
     args_.eps = static_cast<T>(settings_.numbers.eps);
     args_.want_norm = settings_.tol > 0;
     args_.unchecked = false;
+    args_.factor = T(1);
+    squares_ = {grads, nullptr, n, T(0), T(1)};
     switch (settings_.optimizer) {
 #define SIGLIN_OPTIMIZER(name, vectors, ...) \
     case Optimizer::name:                    \
@@ -46,25 +92,74 @@ Stepper<T>::Stepper(const FitJob<T>& job, const T* grads)
     }
 }
 
+// Counts the step that comes, and finds what its kernel is to be told.
+template <class T>
+void Stepper<T>::begin_step(const Progress* progress) {
+    ++steps_;
+    if (settings_.clip_norm > 0) {
+        args_.factor = clip_factor(squares_, settings_.clip_norm, progress);
+    }
+    const OptimizerNumbers& numbers = settings_.numbers;
+    if (!(numbers.eps > 0)) {  // not Adam's kind
+        return;
+    }
+    const auto t = static_cast<double>(steps_);
+    if (bias1_ != 1) {  // it grows with t, and stays 1
+        bias1_ = 1.0 - std::pow(numbers.beta1, t);
+    }
+    if (bias2_ != 1) {
+        bias2_ = 1.0 - std::pow(numbers.beta2, t);
+    }
+    const double root = std::sqrt(bias2_);
+    args_.lr = static_cast<T>(lr_ * root / bias1_);
+    if (!settings_.objective.scikit_learn) {
+        args_.eps = static_cast<T>(numbers.eps * root);
+    }
+    args_.decay = static_cast<T>(lr_ * numbers.weight_decay);
+}
+
 template <class T>
 double Stepper<T>::step(const Progress& progress, const bool& touched) {
-    ++steps_;
-    const OptimizerNumbers& numbers = settings_.numbers;
-    if (numbers.eps > 0) {  // Adam's kind
-        const auto t = static_cast<double>(steps_);
-        const double root = std::sqrt(1.0 - std::pow(settings_.numbers.beta2, t));
-        args_.lr =
-            static_cast<T>(lr_ * root / (1.0 - std::pow(settings_.numbers.beta1, t)));
-        if (!settings_.objective.scikit_learn) {
-            args_.eps = static_cast<T>(numbers.eps * root);
-        }
-        args_.decay = static_cast<T>(lr_ * numbers.weight_decay);
-    }
+    begin_step(&progress);
     args_.unchecked = cannot_overflow(progress) && !touched;
     if (!args_.unchecked) {
         known_ = false;
     }
     return step_(args_);
+}
+
+template <class T>
+void Stepper<T>::step_unchecked() {
+    begin_step(nullptr);
+    step_(args_);
+}
+
+template <class T>
+void Stepper<T>::remember() {
+    const index_t of_moments = memory_vectors(settings_.optimizer) * args_.n;
+    if (before_.data() == nullptr) {
+        before_ = Buffer<T>(args_.n + of_moments);
+    }
+    std::copy_n(args_.param, args_.n, before_.data());
+    std::copy_n(args_.m, of_moments, before_.data() + args_.n);
+    steps_before_ = steps_;
+    args_.unchecked =
+        true;  // here: what is just stored holds up the kernel's copy of it
+}
+
+template <class T>
+void Stepper<T>::go_back() {
+    const index_t of_moments = memory_vectors(settings_.optimizer) * args_.n;
+    std::copy_n(before_.data(), args_.n, args_.param);
+    std::copy_n(before_.data() + args_.n, of_moments, args_.m);
+    steps_ = steps_before_;
+    bias1_ = bias2_ = 0;
+}
+
+template <class T>
+bool Stepper<T>::is_finite() const {
+    return std::isfinite(
+        kernel_table().kernels<T>().largest_magnitude(args_.param, args_.n));
 }
 
 // A step of more than some 50 ms cannot: Ctrl-C would wait for its end. Of few
@@ -149,38 +244,7 @@ bool Stepper<T>::makes(double change) {
     return true;
 }
 
-template <class T>
-void clip_norm(T* grads, index_t n, double most, const Progress& progress) {
-    const auto& kernels = kernel_table().kernels<T>();
-    const double pass = 2.0 * static_cast<double>(n);
-    progress(pass);
-    const auto largest = static_cast<double>(kernels.largest_magnitude(grads, n));
-    if (!(largest > 0) || !std::isfinite(largest)) {
-        return;
-    }
-    progress(pass);
-    double norm = std::sqrt(2 * kernels.penalise({grads, nullptr, n, T(0), T(1)}));
-    if (!std::isfinite(norm) || norm < largest) {  // the squares over- or underflowed
-        double sum = 0;
-        for (index_t i = 0; i < n; ++i) {
-            const double share = static_cast<double>(grads[i]) / largest;
-            sum += share * share;
-        }
-        norm = largest * std::sqrt(sum);
-    }
-    if (norm > most) {
-        progress(pass);
-        const auto factor = static_cast<T>(most / norm);
-        for (index_t i = 0; i < n; ++i) {
-            grads[i] *= factor;
-        }
-    }
-}
-
 template class Stepper<float>;
 template class Stepper<double>;
-
-template void clip_norm<float>(float*, index_t, double, const Progress&);
-template void clip_norm<double>(double*, index_t, double, const Progress&);
 
 }  // namespace siglin

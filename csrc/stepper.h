@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "buffer.h"
 #include "fit.h"
 #include "kernel_table.h"
 #include "progress.h"
@@ -18,11 +19,19 @@ class Stepper {
     // grads: where each step finds its gradients.
     Stepper(const FitJob<T>& job, const T* grads);
 
-    // Takes a step. Returns the squared norm of the change, or NaN where it would
-    // diverge; then nothing is changed. progress: called between passes over the
-    // parameters, before the first changes. touched: whether that has let others write
-    // parameters.
+    // Takes a step, by clipped gradients if the fit wants that. Returns the squared
+    // norm of the change, or NaN where it would diverge; then nothing is changed.
+    // progress: called between passes over the parameters, before the first changes.
+    // touched: whether that has let others write parameters.
     double step(const Progress& progress, const bool& touched);
+
+    // Takes a step after a remember, whatever comes. Since none leaves a parameter
+    // finite that was not, it is enough to ask after many whether all are, and to go
+    // back to what was remembered if not. The first remember allocates.
+    void remember();
+    void step_unchecked();
+    bool is_finite() const;
+    void go_back();
 
     void set_lr(double lr) {
         lr_ = lr;
@@ -41,6 +50,7 @@ class Stepper {
     void count_step() { ++steps_; }
 
   private:
+    void begin_step(const Progress* progress);
     double largest(const T* values, const Progress& progress) const;
     void measure(const Progress& progress);
     bool cannot_overflow(const Progress& progress);
@@ -50,16 +60,18 @@ class Stepper {
     double lr_;
     std::int64_t steps_;
     UpdateArgs<T> args_ = {};
+    PenaltyArgs<T> squares_ = {};  // half of the gradients' squares
     double (*step_)(const UpdateArgs<T>&) = nullptr;
     StepBound bound_;
     double m_ = 0;  // bounds on the moments
     double v_ = 0;
     bool known_ = false;
+    double bias1_ = 0;  // Adam's corrections, 1 - beta^t, once 1
+    double bias2_ = 0;
+    // What was remembered: the parameters, then the moments.
+    Buffer<T> before_;
+    std::int64_t steps_before_ = 0;
 };
-
-// Scales n gradients to a 2-norm of at most `most`, unless one is not finite.
-template <class T>
-void clip_norm(T* grads, index_t n, double most, const Progress& progress);
 
 extern template class Stepper<float>;
 extern template class Stepper<double>;

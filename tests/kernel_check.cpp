@@ -837,6 +837,21 @@ void check_updates(const Kernels<T>& kernels) {
             }
             ok = ok && std::fabs(norm - exact_norm) <= 1e-3 * exact_norm;
             expect(ok, "optimiser step", s, n);
+            auto twice = grad;
+            for (T& g : twice) {
+                g *= 2;
+            }
+            auto again = before;
+            m = v = zero;
+            args.param = again.data();
+            args.grad = twice.data();
+            args.m = m.data();
+            args.v = v.data();
+            args.factor = T(0.5);
+            steps[s](args);
+            expect(again == param, "step by gradients times a factor", s, n);
+            args.factor = T(1);
+            args.param = param.data();
             if (n > 0) {
                 grad[n - 1] = std::numeric_limits<T>::infinity();
                 args.grad = grad.data();
@@ -982,6 +997,23 @@ void check_weighted(const Kernels<T>& kernels, index_t rows, index_t cols) {
                          1 + std::fabs(w), 8);
     }
     expect(ok, "penalise", rows, cols);
+
+    const index_t others = n / 3;
+    auto stepped = wide;
+    auto kept = before;
+    PenaltyArgs<T> step = {stepped.data(), kept.data(), n - others, T(0.25), T(0.5)};
+    step.param = stepped.data();
+    step.lr = T(0.1);
+    step.others = others;
+    kernels.penalise(step);
+    ok = kept == before && stepped[n] == wide[n];
+    for (index_t i = 0; i < n; ++i) {
+        const T g = i < n - others ? grad[i] : before[i];
+        const auto w = static_cast<double>(wide[i]);
+        ok = ok &&
+             close(stepped[i], w - 0.1 * static_cast<double>(g), 1 + std::fabs(w), 8);
+    }
+    expect(ok, "penalised step", rows, cols);
 }
 
 template <class T>

@@ -59,22 +59,17 @@ void penalise(const Objective& objective, const NetworkPlan& plan, const T* para
     }
 }
 
-// The step of an optimiser by gradients, penalised and clipped in a copy of them.
+// The step of an optimiser by gradients, penalised in a copy of them.
 template <class T>
 bool step_by_gradients(const FitJob<T>& job, const T* grads) {
     const NetworkPlan& plan = *job.plan;
     const FitSettings& settings = job.settings;
     const Progress progress = [](double) {};
     Buffer<T> changed;
-    if (!settings.objective.is_plain() || settings.clip_norm > 0) {
+    if (!settings.objective.is_plain()) {
         changed = Buffer<T>(plan.n_params);
         std::copy_n(grads, plan.n_params, changed.data());
-        if (!settings.objective.is_plain()) {
-            penalise<T>(settings.objective, plan, job.state.params, changed.data());
-        }
-        if (settings.clip_norm > 0) {
-            clip_norm(changed.data(), plan.n_params, settings.clip_norm, progress);
-        }
+        penalise<T>(settings.objective, plan, job.state.params, changed.data());
         grads = changed.data();
     }
     Stepper<T> stepper(job, grads);

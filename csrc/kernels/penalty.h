@@ -16,6 +16,7 @@ double penalise(const PenaltyArgs<T>& given) {
     const Vec<T> zero = {};
     const Vec<T> l1 = broadcast(args.l1);
     const Vec<T> l2 = broadcast(args.l2);
+    const Vec<T> minus_lr = broadcast(-args.lr);
     double squares = 0;
     double sizes = 0;
     for (index_t begin = 0; begin < args.n; begin += kChunk) {
@@ -37,12 +38,21 @@ double penalise(const PenaltyArgs<T>& given) {
                         select<T>(w > zero, l1, zero) - select<T>(w < zero, l1, zero);
                     g += sign;
                 }
-                store(args.grad + i, g, lanes);
+                if (args.param != nullptr) {
+                    store(args.param + i, fma(minus_lr, g, w), lanes);
+                } else {
+                    store(args.grad + i, g, lanes);
+                }
             }
         });
         squares += static_cast<double>(sum<T>(square));
         sizes += static_cast<double>(sum<T>(size));
     }
+    for_each_block<T>(args.others, [&](index_t j, auto lanes) SIGLIN_LAMBDA_INLINE {
+        const index_t i = args.n + j;
+        const Vec<T> p = load(args.param + i, lanes);
+        store(args.param + i, fma(minus_lr, load(args.grad + i, lanes), p), lanes);
+    });
     return static_cast<double>(args.l1) * sizes +
            0.5 * static_cast<double>(args.l2) * squares;
 }

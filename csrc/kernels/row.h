@@ -5,6 +5,7 @@
 
 #include "../kernel_table.h"
 #include "activation.h"
+#include "dropout.h"
 #include "loss.h"
 
 namespace siglin::SIGLIN_TARGET {
@@ -51,12 +52,32 @@ SIGLIN_INLINE void row_gradients(const RowLayer& layer, const T* x, const T* dz,
     });
 }
 
-// dx = (dz @ w.T) * factor
+// dx = (dz @ w.T) * factor. Four at a time, whose chains overlap, and which are one
+// store that the load of them can take over.
 template <class T>
 SIGLIN_INLINE void row_input_gradient(const RowLayer& layer, const T* params,
                                       const T* dz, const T* factor, T* dx) {
+    constexpr int kTogether = 4;
+    using Sums = typename Part<T, kTogether>::Type;
     const T* w = params + layer.w;
-    for (index_t i = 0; i < layer.n_in; ++i, w += layer.n_out) {
+    index_t i = 0;
+    for (; i + kTogether <= layer.n_in; i += kTogether, w += kTogether * layer.n_out) {
+        T sum[kTogether] = {};
+        for (index_t k = 0; k < layer.n_out; ++k) {
+#pragma GCC unroll 4
+            for (int c = 0; c < kTogether; ++c) {
+                sum[c] = fma_scalar(dz[k], w[c * layer.n_out + k], sum[c]);
+            }
+        }
+        Sums sums = {sum[0], sum[1], sum[2], sum[3]};
+        if (factor != nullptr) {
+            Sums factors;
+            __builtin_memcpy(&factors, factor + i, sizeof(factors));
+            sums *= factors;
+        }
+        __builtin_memcpy(dx + i, &sums, sizeof(sums));
+    }
+    for (; i < layer.n_in; ++i, w += layer.n_out) {
         T sum = 0;
         for (index_t k = 0; k < layer.n_out; ++k) {
             sum = fma_scalar(dz[k], w[k], sum);
@@ -70,16 +91,21 @@ template <class T>
 double row_loss_gradient(const RowArgs<T>& args) {
     const RowLayer* layers = args.layers;
     const index_t last = args.count - 1;
+    const bool drops = args.drops.probability > 0;
     const T* input = args.x;
     T* a = args.scratch;
     for (index_t l = 0; l <= last; ++l) {
         const RowLayer& layer = layers[l];
         const bool logits = l == last && from_logits(args.loss.kind);
         const Activation f = logits ? Activation::identity : layer.activation;
-        T* derivative = f == Activation::identity ? nullptr : a + layer.n_out;
+        const bool linear = f == Activation::identity;
+        T* derivative = linear ? nullptr : a + layer.n_out;
         with_activation(f, [&](auto activation) {
             row_forward<decltype(activation)>(layer, args.params, input, a, derivative);
         });
+        if (drops && l < last) {
+            drop_out<T>({args.drops, l, 1, layer.n_out, a, a + layer.n_out, linear});
+        }
         input = a;
         a += 2 * layer.n_out;
     }
@@ -98,8 +124,9 @@ double row_loss_gradient(const RowArgs<T>& args) {
         if (l > 0) {
             out -= 2 * layer.n_in;
             T* factor = out + layer.n_in;
-            const bool linear = layers[l - 1].activation == Activation::identity;
-            row_input_gradient(layer, args.params, dz, linear ? nullptr : factor,
+            const bool bends =
+                drops || layers[l - 1].activation != Activation::identity;
+            row_input_gradient(layer, args.params, dz, bends ? factor : nullptr,
                                factor);
             dz = factor;
         }

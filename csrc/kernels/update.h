@@ -67,13 +67,18 @@ SIGLIN_INLINE double apply(const UpdateArgs<T>& args, Step step) {
 // The functions work on a copy of their arguments: no store can change it, so the
 // pointers stay in registers instead of being loaded for every vector.
 
+template <class T>
+SIGLIN_INLINE Vec<T> gradient(const UpdateArgs<T>& args, index_t i, auto lanes) {
+    return load(args.grad + i, lanes) * broadcast(args.factor);
+}
+
 // w - lr * g
 template <class T>
 double gd(const UpdateArgs<T>& given) {
     const UpdateArgs<T> args = given;
     const Vec<T> minus_lr = broadcast(-args.lr);
     return apply(args, [&](index_t i, auto lanes, bool) SIGLIN_LAMBDA_INLINE {
-        return fma(minus_lr, load(args.grad + i, lanes), load(args.param + i, lanes));
+        return fma(minus_lr, gradient(args, i, lanes), load(args.param + i, lanes));
     });
 }
 
@@ -84,8 +89,7 @@ double momentum(const UpdateArgs<T>& given) {
     const Vec<T> minus_lr = broadcast(-args.lr);
     const Vec<T> beta1 = broadcast(args.beta1);
     return apply(args, [&](index_t i, auto lanes, bool write) SIGLIN_LAMBDA_INLINE {
-        const Vec<T> m =
-            fma(beta1, load(args.m + i, lanes), load(args.grad + i, lanes));
+        const Vec<T> m = fma(beta1, load(args.m + i, lanes), gradient(args, i, lanes));
         if (write) {
             store(args.m + i, m, lanes);
         }
@@ -100,7 +104,7 @@ double nesterov(const UpdateArgs<T>& given) {
     const Vec<T> minus_lr = broadcast(-args.lr);
     const Vec<T> beta1 = broadcast(args.beta1);
     return apply(args, [&](index_t i, auto lanes, bool write) SIGLIN_LAMBDA_INLINE {
-        const Vec<T> g = load(args.grad + i, lanes);
+        const Vec<T> g = gradient(args, i, lanes);
         const Vec<T> m = fma(beta1, load(args.m + i, lanes), g);
         if (write) {
             store(args.m + i, m, lanes);
@@ -122,7 +126,7 @@ SIGLIN_INLINE double adam_step(const UpdateArgs<T>& given, bool decays) {
     const Vec<T> eps = broadcast(args.eps);
     const Vec<T> minus_decay = broadcast(-args.decay);
     return apply(args, [&](index_t i, auto lanes, bool write) SIGLIN_LAMBDA_INLINE {
-        const Vec<T> g = load(args.grad + i, lanes);
+        const Vec<T> g = gradient(args, i, lanes);
         const Vec<T> m = fma(beta1, load(args.m + i, lanes), rest1 * g);
         const Vec<T> v = fma(beta2, load(args.v + i, lanes), rest2 * (g * g));
         if (write) {
