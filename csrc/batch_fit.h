@@ -177,6 +177,13 @@ class BatchFit {
         descent_.done = false;
         descent_.ahead = false;
         descent_.next_x = nullptr;
+        if (job_.settings.weights_scale) {
+            // The loss of the row itself, which counts once whatever it weighs.
+            const auto own = static_cast<double>(batch.weights[batch.row(0)]);
+            const double loss = runner_.loss(params, grads_.data(), batch, progress_);
+            return loss / own +
+                   penalties_of(objective, *job_.plan, params, grads_.data());
+        }
         if (!objective.is_plain()) {
             return objective_of(objective, runner_, *job_.plan, params, grads_.data(),
                                 batch, progress_);
@@ -189,9 +196,14 @@ class BatchFit {
         // that runs out of memory should not have begun to change the parameters.
         const bool left =
             descends_ && loop_.result.steps > 0 &&
-            stepper_.can_be_left(static_cast<double>(batch_rows_) * loop_.work_per_row);
+            stepper_.can_be_left(static_cast<double>(batch_rows_) * loop_.work_per_row +
+                                 (batch.is_sparse() ? work_of_values(batch) : 0));
         return runner_.loss(params, grads_.data(), batch, progress_,
                             left ? &descent_ : nullptr);
+    }
+
+    double work_of_values(const Batch<T>& batch) const {
+        return 2 * sparse_work(batch.sparse_rows(), job_.plan->layers[0].n_out);
     }
 
     void step(index_t begin) {

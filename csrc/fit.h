@@ -43,8 +43,8 @@ struct FitSettings {
     // shuffle; and the step size instead of lr.
     const index_t* order = nullptr;
     const double* rate = nullptr;
-    // Weights multiply the losses and gradients of their rows, instead of being shares
-    // in a mean.
+    // Of batches of one row: its weight multiplies its gradient, and not the loss that
+    // is told, instead of being a share in a mean.
     bool weights_scale = false;
 };
 

@@ -127,7 +127,7 @@ class ManyFits {
 
     double work_of_epoch(std::size_t k) const {
         return static_cast<double>(jobs_[k].data.rows()) *
-               jobs_[k].plan->multiply_adds_per_row();
+               jobs_[k].plan->multiply_adds_per_row(jobs_[k].data.is_sparse());
     }
 
     index_t epochs_together(std::size_t k) const {

@@ -74,7 +74,7 @@ struct SparseForwardArgs {
     T* z;
 };
 
-// dw += scale * x.T @ dz, in the columns [begin, end) of x, which are rows of dw. dz
+// dw += x.T @ (scale * dz), in the columns [begin, end) of x, which are rows of dw. dz
 // (rows, n_out) and dw (n_in, n_out) are contiguous. An element is a chain of
 // multiply-adds over the rows.
 template <class T>

@@ -11,9 +11,9 @@ template <class T>
 PackedWeights<T>::PackedWeights(const std::vector<RowLayer>& layers, index_t rows,
                                 bool sparse)
     : layers_(layers) {
-    // What is packed anew comes from L2, what is kept from L3 where there is more:
-    // 784-128-10 takes 2 % less time with its panels kept, 784-512-256-10 (2.1 MB) a
-    // little more.
+    // Panels that each step packs are read from L2; larger ones that are kept, from L3.
+    // With kept panels 784-128-10 takes 2 % less time, 784-512-256-10 (2.1 MB) a little
+    // more.
     constexpr index_t kMost = 2 * 1024 * 1024 / sizeof(T);
     constexpr index_t kLine = 64 / sizeof(T);
     const auto& kernels = kernel_table().kernels<T>();

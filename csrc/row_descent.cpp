@@ -42,8 +42,8 @@ bool is_plain(const FitJob<T>& job) {
 }
 
 // Several epochs of few rows go into one call, unless a hook stands between them. With
-// options also unless the fit could be left there: the generator and an optimiser's
-// count of steps are then to be those of the epochs made.
+// options also unless the fit may end between them: the generator and an optimiser's
+// count of steps must then be those of the epochs that were made.
 template <class T>
 index_t epochs_together(const FitJob<T>& job, const FitLoop& loop) {
     const bool may_be_left = job.settings.shuffle || loop.hooks.on_epoch;

@@ -17,11 +17,17 @@ struct SparseRows {
     index_t end(index_t i) const {
         return x.starts[(order == nullptr ? i : order[i]) + 1];
     }
+    // `count` of them from one on.
+    SparseRows some(index_t begin, index_t count) const;
     // How many values they have.
     index_t count() const;
     // The largest magnitude of their values, or 0; NaN if one is.
     T largest() const;
 };
+
+// Of a pass over the rows with n_out outputs, in multiply-adds.
+template <class T>
+double sparse_work(const SparseRows<T>& rows, index_t n_out);
 
 // Both share their work among the threads where there is enough; the bits of an element
 // do not depend on how.
@@ -32,7 +38,7 @@ void sparse_layer_forward(const SparseRows<T>& rows, MatrixView<const T> w, cons
                           Activation activation, T* a, T* derivative,
                           const Progress* progress);
 
-// dw += scale * x.T @ dz, w (n_in, n_out), dz (rows, n_out).
+// dw += x.T @ (scale * dz), w (n_in, n_out), dz (rows, n_out).
 template <class T>
 void sparse_layer_weight_gradient(const SparseRows<T>& rows, MatrixView<const T> dz,
                                   T scale, MatrixView<T> dw, const Progress* progress);

@@ -25,9 +25,9 @@ class Stepper {
     // touched: whether that has let others write parameters.
     double step(const Progress& progress, const bool& touched);
 
-    // Takes a step after a remember, whatever comes. Since none leaves a parameter
-    // finite that was not, it is enough to ask after many whether all are, and to go
-    // back to what was remembered if not. The first remember allocates.
+    // Takes a step without checks; remember comes before. Since no step leaves a
+    // parameter finite that was not, it is enough to ask after many whether all are,
+    // and to go back to what was remembered if not. The first remember allocates.
     void remember();
     void step_unchecked();
     bool is_finite() const;

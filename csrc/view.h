@@ -19,8 +19,7 @@ struct MatrixView {
 };
 
 // Rows that are mostly 0, in compressed sparse row form (CSR): row i has values[p] in
-// columns[p] for p in [starts[i], starts[i + 1]), 0 elsewhere. A column that comes
-// twice has the sum.
+// columns[p] for p in [starts[i], starts[i + 1]), 0 elsewhere; columns rise in a row.
 template <class T>
 struct SparseView {
     const T* values = nullptr;

@@ -129,7 +129,7 @@ def test_patience_without_validation_data_watches_the_training_loss(data):
     assert history.stop_reason == "patience"
     assert history.best_epoch == best
     assert history.epochs == best + 4
-    assert len(history.validation_loss) == 0
+    assert history.validation_loss == []
     other = network()
     other.fit(x, t, lr=60.0, epochs=best)
     assert_same_bits(net.params, other.params)

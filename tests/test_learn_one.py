@@ -259,7 +259,7 @@ def test_bad_options(options, error, message, rng):
     with pytest.raises(error, match=f"^learn_one: {message}"):
         net.learn_one(x[0], t[0], **options)
     assert state(net) == before
-    assert net._online.step_count == 1
+    assert net._online["momentum"].step_count == 1
 
 
 def test_loss_is_that_before_the_step(rng):
@@ -507,3 +507,78 @@ def test_predictions_beside_it_are_of_whole_steps(rng):
     for reader in readers:
         reader.join()
     assert not mixed
+
+
+# ---- an optimiser's name -------------------------------------------------------------
+
+
+def test_a_weight_that_the_dtype_rounds_to_0_makes_no_step(dtype):
+    net = make("smallest", dtype)
+    before = state(net)
+    tiny = (
+        np.nextafter(dtype.type(0), dtype.type(1)) / 4.0
+        if dtype == np.float64
+        else 1e-60
+    )
+    want = net.loss([X], [1])
+    loss = net.learn_one(X, 1, lr=0.1, optimizer="adam", sample_weight=float(tiny))
+    assert loss == pytest.approx(want)
+    assert state(net) == before
+
+
+def test_the_loss_of_a_light_row_is_its_own(dtype):
+    net = make("smallest", dtype)
+    other = make("smallest", dtype)
+    want = other.learn_one(X, 1, lr=0.1, l2=1.0)
+    got = net.learn_one(X, 1, lr=0.1, l2=1.0, sample_weight=1e-14)
+    assert got == pytest.approx(want, rel=1e-6 if dtype == np.float32 else 1e-13)
+
+
+def test_a_weight_that_no_float32_holds():
+    with pytest.raises(
+        ValueError, match=r"learn_one: sample_weight 1e\+60 is too large"
+    ):
+        make("smallest", np.dtype(np.float32)).learn_one(
+            X, 1, lr=0.1, sample_weight=1e60
+        )
+
+
+@pytest.mark.parametrize("door", ["learn_one", "learn_many", "update"])
+def test_threads_take_turns_with_one_memory(door):
+    net = siglin.Network([40, 30, 10], seed=0)
+    x, t = np.ones((8, 40)), np.eye(10)[:8]
+    net.loss_and_grads(x, t)
+    calls = {
+        "learn_one": lambda: net.learn_one(x[0], t[0], optimizer="adam"),
+        "learn_many": lambda: net.learn_many(x, t, optimizer="adam"),
+        "update": lambda: net.update(optimizer="adam"),
+    }
+    errors = []
+
+    def work():
+        try:
+            for _ in range(40):
+                calls[door]()
+        except Exception as error:  # noqa: BLE001 - to be shown
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert net._online["adam"].step_count == 160
+
+
+def test_a_refused_step_keeps_the_memory_of_the_other_name():
+    net = make("smallest")
+    net.learn_one(X, 1, optimizer="adam")
+
+    def refused(_):
+        with pytest.raises(RuntimeError, match="busy"):
+            net.learn_one(X, 1, optimizer="momentum")
+
+    net.fit([X], [1], callback=refused)
+    assert [*net._online] == ["adam"]
+    assert net._online["adam"].step_count == 1

@@ -456,6 +456,20 @@ def test_a_fork_in_a_signal_handler(arguments, ended):
     assert done.stdout.splitlines() == [f"child: {ended}", "parent: done"]
 
 
+def test_weights_of_0_on_the_rows_that_are_seen():
+    net = siglin.Network([2, 1])
+    with pytest.raises(
+        ValueError, match=r"sample_weight is 0 for every row of rows\[0\]"
+    ):
+        siglin.fit_many(
+            [net],
+            np.ones((5, 2)),
+            np.ones(5),
+            rows=[[3, 4]],
+            sample_weight=[1, 1, 1, 0, 0],
+        )
+
+
 # ---- progress ------------------------------------------------------------------------
 
 

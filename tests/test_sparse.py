@@ -11,6 +11,7 @@ import scipy.sparse
 import siglin
 from siglin import _core
 from siglin._data import sparse
+from siglin.estimators import NeuronClassifier
 
 ROWS, COLS = 60, 40
 RTOL = {np.dtype("float32"): 2e-4, np.dtype("float64"): 1e-12}
@@ -238,6 +239,8 @@ def test_no_rows_have_no_predictions(rows, dtype):
     [
         (3, [0, 1, 40], [0, 1, 3], "a column is out of range"),
         (3, [0, -1, 2], [0, 1, 3], "a column is out of range"),
+        (3, [0, 2, 1], [0, 1, 3], "columns must rise within a row"),
+        (3, [0, 2, 2], [0, 1, 3], "columns must rise within a row"),
         (3, [0, 1, 2], [0, 2, 1], "starts must not fall"),
         (3, [0, 1, 2], [0, 2, 4], "starts must lie within"),
         (3, [0, 1, 2], [-1, 2, 3], "starts must lie within"),
@@ -299,3 +302,54 @@ def test_a_network_that_has_seen_sparse_rows_is_pickled(rows, dtype):
     net.fit(rows, targets("narrow", dtype), lr=0.1)
     again = pickle.loads(pickle.dumps(net))
     assert again.params.tobytes() == net.params.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("rows", "t", "lr"),
+    [
+        ([[0, 1, 0], [1e36, 0, 0]], [0, 1e-6], 1e4),
+        ([[0, 1, 0], [1e36, 0, 0]], [0, 0], 1e4),
+        ([[0, 1, 0], [1e34, 0, 0]], [0, 1], 1e2),
+    ],
+)
+def test_steps_at_the_edge_of_overflow_are_those_of_dense_rows(rows, t, lr):
+    found = []
+    for make_rows in (np.array, scipy.sparse.csr_array):
+        net = siglin.Network(
+            [3, 1], loss="squared_error", dtype="float32", init="zeros", bias=False
+        )
+        x = make_rows(np.array(rows, np.float32))
+        try:
+            net.fit(x, np.float32(t), lr=lr, epochs=3, batch_size=1, shuffle=False)
+            found.append("fit")
+        except siglin.DivergenceError:
+            found.append("diverged")
+        assert np.isfinite(net.params).all()
+        found.append(net.params.tolist())
+    assert found[:2] == found[2:]
+
+
+def test_indices_out_of_range_are_refused(dtype):
+    x = scipy.sparse.csr_array((np.ones(1, dtype), [1], [0, 1]), shape=(1, COLS))
+    x.indices = np.array([2**32 + 1])
+    with pytest.raises(ValueError, match="column out of range"):
+        make("narrow", dtype).predict(x)
+
+
+def test_writing_into_the_matrix_meanwhile_harms_nobody(rows, dtype):
+    net = make("narrow", dtype)
+
+    def scribble(_):
+        rows.indices[...] = 2**30
+        rows.indptr[...] = 0
+
+    history = net.fit(rows, targets("narrow", dtype), epochs=3, callback=scribble)
+    assert history.epochs == 3
+
+
+def test_neuron_classifier(rows, dtype):
+    y = np.arange(ROWS) % 3
+    thin = NeuronClassifier(max_iter=20).fit(rows, y)
+    full = NeuronClassifier(max_iter=20).fit(rows.toarray(), y)
+    assert_close(thin.coef_, full.coef_, dtype)
+    assert_close(thin.predict_proba(rows), full.predict_proba(rows.toarray()), dtype)

@@ -48,6 +48,13 @@ CsrRows::CsrRows(py::array values, py::array columns, py::array starts, index_t 
             wrong("a column is out of range");
         }
     }
+    for (index_t i = 0; i < rows(); ++i) {
+        for (std::int64_t p = start[i] + 1; p < start[i + 1]; ++p) {
+            if (column[p - 1] >= column[p]) {
+                wrong("columns must rise within a row");
+            }
+        }
+    }
 }
 
 Argument CsrRows::values() const { return argument("CsrRows", "values", values_); }

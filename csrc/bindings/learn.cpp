@@ -48,17 +48,6 @@ bool is_numpy_integer(PyObject* o) {
            PyObject_TypeCheck(o, reinterpret_cast<PyTypeObject*>(type)) != 0;
 }
 
-// Adds the gradient of the penalties.
-template <class T>
-void penalise(const Objective& objective, const NetworkPlan& plan, const T* params,
-              T* grads) {
-    for (const RowLayer& layer : plan.layers) {
-        kernel_table().kernels<T>().penalise(
-            {params + layer.w, grads + layer.w, layer.n_in * layer.n_out,
-             static_cast<T>(objective.l1), static_cast<T>(objective.l2)});
-    }
-}
-
 // The step of an optimiser by gradients, penalised in a copy of them.
 template <class T>
 bool step_by_gradients(const FitJob<T>& job, const T* grads) {
@@ -69,7 +58,7 @@ bool step_by_gradients(const FitJob<T>& job, const T* grads) {
     if (!settings.objective.is_plain()) {
         changed = Buffer<T>(plan.n_params);
         std::copy_n(grads, plan.n_params, changed.data());
-        penalise<T>(settings.objective, plan, job.state.params, changed.data());
+        penalties_of(settings.objective, plan, job.state.params, changed.data());
         grads = changed.data();
     }
     Stepper<T> stepper(job, grads);
@@ -131,8 +120,8 @@ const T* Network::target_row(const py::handle& t_, const Argument& params, T* fe
     } else {
         return nullptr;
     }
-    // A distribution over classes is looked at by those who explain what is wrong, but
-    // for a single 1.
+    // Of distributions over classes only one-hot ones are taken here; the slower way
+    // checks the others.
     const bool unit = plan_.loss.kind == Loss::bce;
     const bool right = classes ? is_one_hot(t, n_out) : all_of(t, n_out, [unit](T v) {
         return unit ? v >= 0 && v <= 1 : std::isfinite(v);
@@ -212,8 +201,8 @@ bool Network::learns_soon() const {
                });
 }
 
-// One step on all rows, as the first of a fit: with the parameters of others' reads
-// held back for its time, and no copy of them.
+// One step on all rows, as the first of a fit. Readers wait until it is over: they get
+// no copy of the parameters.
 py::object Network::learn(const py::object& params_, const py::object& x_,
                           const py::object& t_, const py::object& state,
                           const py::object& settings, const py::object& memory,

@@ -311,6 +311,13 @@ void OptimizerMemory::check_free(const char* function) const {
     }
 }
 
+py::object OptimizerMemory::begin(index_t n, const std::string& dtype) {
+    if (moments_.is_none()) {
+        moments_ = new_owned_vector(n, dtype_from("begin", dtype));
+    }
+    return moments_;
+}
+
 void OptimizerMemory::set_moments(const py::object& moments) {
     check_free("moments");
     moments_ = moments;
@@ -418,6 +425,7 @@ void bind_parameters(py::module_& m) {
         .def_property("step_count", &OptimizerMemory::step_count,
                       &OptimizerMemory::set_step_count)
         .def_property_readonly("is_busy", &OptimizerMemory::is_busy)
+        .def("begin", &OptimizerMemory::begin, arg("n"), arg("dtype"))
         .def("snapshot", &OptimizerMemory::snapshot)
         .def("reset", &OptimizerMemory::reset);
     forbid_new<Parameters>();

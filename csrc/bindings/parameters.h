@@ -186,6 +186,9 @@ class OptimizerMemory final : public Shared {
     // A copy of the moments, or None, and the count.
     py::tuple snapshot() const;
     // Each of these throws RuntimeError ("busy") during a fit.
+    // The moments; n zeros where there were none. Threads that begin at once get the
+    // same.
+    py::object begin(index_t n, const std::string& dtype);
     void set_moments(const py::object& moments);
     void set_step_count(std::int64_t count);
     void reset();

@@ -71,6 +71,7 @@ void sparse_forward(const SparseForwardArgs<T>& args) {
 // The contract is SparseGradientArgs'.
 template <class T>
 void sparse_weight_gradient(const SparseGradientArgs<T>& args) {
+    const Vec<T> scale = broadcast(args.scale);
     for (index_t i = 0; i < args.rows; ++i) {
         const index_t row = args.order == nullptr ? i : args.order[i];
         const T* dz = args.dz + i * args.n_out;
@@ -84,12 +85,12 @@ void sparse_weight_gradient(const SparseGradientArgs<T>& args) {
             if (column < args.begin || column >= args.end) {
                 continue;
             }
-            const Vec<T> value = broadcast(args.scale * args.x.values[p]);
+            const Vec<T> value = broadcast(args.x.values[p]);
             T* dw = args.dw + column * args.n_out;
             for_each_block<T>(
                 args.n_out, [&](index_t j, auto lanes) SIGLIN_LAMBDA_INLINE {
-                    store(dw + j, fma(value, load(dz + j, lanes), load(dw + j, lanes)),
-                          lanes);
+                    const Vec<T> step = scale * load(dz + j, lanes);
+                    store(dw + j, fma(value, step, load(dw + j, lanes)), lanes);
                 });
         }
     }

@@ -290,7 +290,7 @@ bias=True, dtype='float64')
         l2: float = 0.0,
         dropout: float = 0.0,
         clip_norm: float | None = None,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_data: tuple[RowsLike, ArrayLike] | None = None,
         validation_split: float = 0.0,
         patience: int | None = None,
         min_delta: float = 0.0,

@@ -1,7 +1,8 @@
 """Online: a network that takes single steps, on a row, on a batch, or by its gradients."""
 
 import copy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from siglin._data.arrays import (
     check_real,
 )
 from siglin._data.rows import check_finite, check_row, check_weights
-from siglin._data.sparse import RowsLike
+from siglin._data.sparse import Rows, RowsLike
 from siglin._data.targets import check_row_targets
 from siglin._passes import Passes
 from siglin._training import engine
@@ -24,6 +25,8 @@ from siglin._training.optimizers import (
     check_optimizer,
 )
 from siglin._training.settings import Settings
+
+Result = TypeVar("Result")
 
 if TYPE_CHECKING:
     from typing_extensions import TypedDict, Unpack  # of typing from Python 3.11 on
@@ -42,16 +45,20 @@ if TYPE_CHECKING:
 class Online(Passes):
     """Passes, and single steps, with the memory of an optimiser's name between them."""
 
-    _online: Optimizer | None = None  # whose memory it is
+    @property
+    def _online(self) -> dict[str, Optimizer]:
+        """By their names, the optimisers that it has kept: one at most between steps."""
+        kept: dict[str, Optimizer] = vars(self).setdefault("_online", {})
+        return kept
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        if self._online is not None:
-            state["_online"] = copy.copy(self._online)
-        return state
+        kept = {name: copy.copy(one) for name, one in [*self._online.items()]}
+        return state | {"_online": kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._online = None
+        state = dict(state)
+        vars(self)["_online"] = state.pop("_online", {})
         super().__setstate__(state)
 
     def update(
@@ -83,7 +90,8 @@ class Online(Passes):
             If an argument is of another kind or out of range.
         DivergenceError
             If a parameter would no longer be finite. Then the parameters are as they
-            were. (Plain descent without an option does not look.)
+            were, and the optimiser's memory is forgotten. (Plain descent without an
+            option does not look.)
         RuntimeError
             If another thread fits the network ("busy").
 
@@ -99,8 +107,9 @@ class Online(Passes):
         >>> net.params.round(6)
         array([-1. , -1.5])
         """
+        penalised = any(type(one) is not float or one != 0 for one in (l1, l2))
         plain = isinstance(optimizer, str) and optimizer == "gd"
-        if plain and l1 == 0 and l2 == 0 and clip_norm is None:
+        if plain and not penalised and clip_norm is None:
             size = GradientDescent.default_lr if lr is None else lr
             size = check_real("update", "lr", size)
             self._native.update(self._parameters, self._grads, size)
@@ -108,8 +117,7 @@ class Online(Passes):
         settings = self._step_settings(
             "update", lr, optimizer, l1=l1, l2=l2, clip_norm=clip_norm
         )
-        self._keep(optimizer, settings)
-        engine.step(self, settings)
+        self._keeping(settings, optimizer, lambda given: engine.step(self, given))
 
     def learn_one(
         self,
@@ -153,16 +161,16 @@ class Online(Passes):
             As `fit`. Nothing is changed then.
         DivergenceError
             If the loss or a parameter would no longer be finite. The parameters are as
-            they were.
+            they were; the optimiser's memory is forgotten.
         RuntimeError
             If the network or the optimizer is busy with a fit.
 
         Notes
         -----
         The step has the bits of ``fit(x[None, :], t[None, :], lr=lr)``, or of a fit with
-        the same options. Plain descent in a network of at most 4096 parameters and eight
-        layers takes a microsecond or two, given arrays of the network's dtype, or
-        numbers; options and other arguments cost some ten microseconds more.
+        the same options. Plain descent takes a microsecond or two in a network of at most
+        4096 parameters, given arrays of the network's dtype, or numbers; options and
+        other arguments cost some ten microseconds more.
 
         Examples
         --------
@@ -211,7 +219,6 @@ class Online(Passes):
 
     # What help and inspect show of learn_one, and what Python calls it in a message.
     learn_one.__wrapped__ = _learn_one  # type: ignore[attr-defined]
-    _learn_one.__qualname__ = "Online.learn_one"
 
     def _learn_row(
         self,
@@ -222,27 +229,34 @@ class Online(Passes):
         settings: Settings,
     ) -> float:
         """Check the other arguments of learn_one, and take its step."""
-        weight = 1.0
+        dtype = self.dtype
+        weight = dtype.type(1)
         if sample_weight is not None:
-            weight = check_not_negative("learn_one", "sample_weight", sample_weight)
+            given = check_not_negative("learn_one", "sample_weight", sample_weight)
+            with np.errstate(over="ignore", under="ignore"):
+                weight = dtype.type(given)
+            if not np.isfinite(weight):
+                msg = f"learn_one: sample_weight {given} is too large for {dtype}"
+                raise ValueError(msg)
         self._check_trainable("learn_one")
-        plan, dtype = self._plan, self.dtype
+        plan = self._plan
         row = check_row("learn_one", "x", x, dtype, plan.sizes[0])
         check_finite("learn_one", "x", row)
         targets = check_row_targets("learn_one", t, plan.sizes[-1], plan.loss, dtype)
         if weight == 0:
             loss = self._native.loss(self._parameters, row, targets)
             return loss + self._penalty(settings)
-        self._keep(optimizer, settings)
-        if weight == 1:
-            return engine.learn(self, settings, row, targets, self._generator)
-        # The loss counts the row once, whatever it weighs.
-        penalty = self._penalty(settings)
-        weights: Array = np.full_like(row[0, :1], weight)
-        loss = engine.learn(
-            self, settings, row, targets, self._generator, weights, weights_scale=True
+        weights: Array | None = (
+            None if weight == 1 else np.full_like(row[0, :1], weight)
         )
-        return (loss - penalty) / float(weights[0]) + penalty
+        return self._take(
+            settings,
+            optimizer,
+            row,
+            targets,
+            weights,
+            weights_scale=weights is not None,
+        )
 
     def _penalty(self, settings: Settings) -> float:
         """Return what l1 and l2 add to a loss."""
@@ -324,8 +338,7 @@ class Online(Passes):
         weights = None
         if sample_weight is not None:
             weights = check_weights("learn_many", sample_weight, len(rows), self.dtype)
-        self._keep(optimizer, settings)
-        return engine.learn(self, settings, rows, targets, self._generator, weights)
+        return self._take(settings, optimizer, rows, targets, weights)
 
     def reset_optimizer(self) -> None:
         """Forget what an optimiser's name has kept in `learn_one`, `learn_many`, `update`.
@@ -337,7 +350,32 @@ class Online(Passes):
         >>> loss = net.learn_one([1.0], 1, lr=0.1, optimizer="adam")
         >>> net.reset_optimizer()  # the next step is a first one
         """
-        self._online = None
+        vars(self)["_online"] = {}
+
+    def _take(
+        self,
+        settings: Settings,
+        optimizer: str | Optimizer,
+        x: Rows,
+        t: Array,
+        weights: Array | None,
+        *,
+        weights_scale: bool = False,
+    ) -> float:
+        """Take a step on checked rows, and return their loss before it."""
+
+        def step(settings: Settings) -> float:
+            return engine.learn(
+                self,
+                settings,
+                x,
+                t,
+                self._generator,
+                weights,
+                weights_scale=weights_scale,
+            )
+
+        return self._keeping(settings, optimizer, step)
 
     def _step_settings(
         self,
@@ -352,17 +390,43 @@ class Online(Passes):
         """
         if lr is not None:
             lr = check_positive(function, "lr", lr)  # it has no schedule
-        kept = self._online
+        kept = self._online.get(optimizer) if isinstance(optimizer, str) else None
         method: Optimizer
         if isinstance(optimizer, str) and optimizer == "gd":
             method = PLAIN_DESCENT[self.dtype]
-        elif kept is not None and isinstance(optimizer, str) and optimizer == kept.name:
-            method = kept
         else:
-            method = check_optimizer(function, optimizer)
+            method = kept or check_optimizer(function, optimizer)
         return Settings(function, lr, method, **options)
 
-    def _keep(self, optimizer: str | Optimizer, settings: Settings) -> None:
-        """Keep the memory of a name; plain descent has none."""
-        if isinstance(optimizer, str) and optimizer != "gd":
-            self._online = settings.optimizer
+    def _keeping(
+        self,
+        settings: Settings,
+        optimizer: str | Optimizer,
+        step: Callable[[Settings], Result],
+    ) -> Result:
+        """Take a step, and keep the memory of its optimiser's name alone.
+
+        Threads that begin with a name at once share what the first of them has kept. If
+        the step is refused, what was kept before stays. Plain descent has no memory.
+        """
+        if not isinstance(optimizer, str) or optimizer == "gd":
+            return step(settings)
+        kept = self._online
+        mine = settings.optimizer
+        if kept.setdefault(optimizer, mine) is not mine:
+            settings = settings.with_optimizer(kept[optimizer])
+        try:
+            result = step(settings)
+        except BaseException:
+            if kept.get(optimizer) is mine and mine.step_count == 0 and len(kept) > 1:
+                kept.pop(optimizer, None)
+            raise
+        for other in [name for name in kept if name != optimizer]:
+            kept.pop(other, None)
+        return result
+
+
+# As users know them: what Python says of a misspelt option.
+for _method in (Online.update, Online.learn_many, Online.reset_optimizer):
+    _method.__qualname__ = f"Network.{_method.__name__}"
+Online.learn_one.__qualname__ = Online._learn_one.__qualname__ = "Network.learn_one"

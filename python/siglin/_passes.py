@@ -51,7 +51,7 @@ class Passes(Stack):
 
         Parameters
         ----------
-        x : array_like or sparse matrix, shape (batch, n_in)
+        x : array_like, shape (batch, n_in)
             Kept until `backward`, not copied: do not write into it in between.
 
         Returns

@@ -116,7 +116,7 @@ def _as_array(function: str, name: str, value: object) -> AnyArray:
     ):
         msg = (
             f"{function}: {name} is a sparse {type(value).__name__}, which only "
-            f"the inputs of a fit, a loss or a prediction may be: pass {name}.toarray()"
+            f"x of fit, predict, loss and learn_many may be: pass {name}.toarray()"
         )
         raise TypeError(msg)
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):

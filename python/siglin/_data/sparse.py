@@ -37,9 +37,14 @@ class SparseRows(_core.CsrRows):
         self.matrix = matrix
         self.shape: tuple[int, int] = matrix.shape
         self.values: Array = plain("siglin", "x", matrix.data, matrix.dtype)
-        self.starts = np.require(matrix.indptr, np.int64, ["C", "A"])
-        columns = np.require(matrix.indices, np.int32, ["C", "A"])
-        super().__init__(self.values, columns, self.starts, self.shape[1])
+        self.starts = np.array(matrix.indptr, np.int64)
+        columns = matrix.indices
+        if columns.size and not 0 <= columns.min() <= columns.max() < self.shape[1]:
+            raise ValueError(f"x has a column out of range in {self.shape}")
+        # Copies: whoever writes into the matrix meanwhile changes no more than numbers.
+        super().__init__(
+            self.values, columns.astype(np.int32), self.starts, self.shape[1]
+        )
 
     def __getitem__(self, rows: Any) -> "SparseRows":
         return SparseRows(self.matrix[rows])
@@ -89,6 +94,9 @@ def sparse_rows(function: str, value: Any, dtype: DType, cols: int) -> Rows:
 def rows_of(matrix: Any, dtype: npt.DTypeLike) -> Rows:
     """Return a sparse matrix as rows of a dtype; small ones are dense."""
     matrix = matrix.tocsr().astype(dtype, copy=False)
+    if not matrix.has_canonical_format:  # columns that come twice, or in any order
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
     rows, cols = matrix.shape
     if rows * cols <= DENSE_ELEMENTS:
         dense: Array = matrix.toarray()

@@ -71,7 +71,7 @@ def run(
     ----------
     network : Network
     settings : Settings
-    x, t : ndarray, shapes (rows, n_in) and (rows, n_out)
+    x, t : Rows and ndarray, shapes (rows, n_in) and (rows, n_out)
         Checked rows and targets.
     generator : ndarray of uint64
         Draws the permutations and what is dropped.
@@ -111,7 +111,7 @@ def run_many(
 
     Parameters
     ----------
-    x : ndarray, shape (rows, n_in)
+    x : Rows, shape (rows, n_in)
         The rows of all.
     jobs : sequence of Job
     on_progress : callable or None
@@ -315,7 +315,7 @@ def history_of(result: _core.FitResult) -> History:
         result.steps,
         result.seconds,
         result.reason,
-        result.validation_losses.tolist() if result.validation_losses.size else (),
+        result.validation_losses.tolist(),
         result.best_epoch,
     )
 
@@ -337,7 +337,7 @@ def warn_if_saturated(
         Of the last epoch.
     rows_seen : int
         In all epochs together.
-    x, t : ndarray
+    x, t : Rows and ndarray
         The rows and targets, or some of them.
     who : str
         What the message begins with.

@@ -1,7 +1,7 @@
 """What a fit tells: a callback of each epoch, and its caller of all of it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -25,7 +25,7 @@ class History:
     stop_reason : str
         "epochs", "tol", "patience" or "callback"; from `fit_many` also "diverged"; from
         a perceptron "epochs" or "no_mistakes".
-    validation_loss : sequence of float
+    validation_loss : list of float
         Of the validation data, after each epoch; empty if there were none.
     best_epoch : int or None
         With patience, the epoch whose parameters the network ended with, counted from 1:
@@ -53,7 +53,7 @@ class History:
     steps: int
     seconds: float
     stop_reason: str
-    validation_loss: Sequence[float] = ()
+    validation_loss: list[float] = field(default_factory=list)
     best_epoch: int | None = None
 
 

@@ -49,7 +49,7 @@ def fit_many(
     l2: float | Sequence[float] | AnyArray = 0.0,
     dropout: float | Sequence[float] | AnyArray = 0.0,
     clip_norm: float | Sequence[float | None] | AnyArray | None = None,
-    validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+    validation_data: tuple[RowsLike, ArrayLike] | None = None,
     validation_split: float | Sequence[float] | AnyArray = 0.0,
     patience: int | Sequence[int | None] | AnyArray | None = None,
     min_delta: float | Sequence[float] | AnyArray = 0.0,
@@ -124,8 +124,8 @@ def fit_many(
     SaturationWarning
         Of each network as of `Network.fit`.
     RuntimeWarning
-        If a network diverged. It is no exception, as in `Network.fit`, because that would
-        keep the histories of the others back: among many step sizes some are too large.
+        If a network diverged. `Network.fit` raises DivergenceError then; here the others'
+        histories are still returned, since among many step sizes some are too large.
 
     Notes
     -----
@@ -184,6 +184,9 @@ def fit_many(
     targets = _check_targets(nets, t, len(inputs))
     subsets = _check_rows(rows, len(nets), len(inputs))
     weights = _check_weights(nets, sample_weight, len(inputs))
+    for k, (some, own) in enumerate(zip(subsets, weights, strict=True)):
+        if some is not None and own is not None and not own[some].any():
+            raise ValueError(f"fit_many: sample_weight is 0 for every row of rows[{k}]")
     held = _check_validation(nets, validation_data)
     jobs = [
         Job(*parts)

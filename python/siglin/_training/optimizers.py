@@ -98,19 +98,16 @@ class Optimizer:
     def prepare(self, function: str, n_params: int, dtype: DType) -> Array:
         """Return the vectors for a network, made if this is the first fit."""
         size = self.vectors * n_params
-        if self.memory.is_busy:
-            raise RuntimeError(f"{function}: the optimizer is busy with another fit")
-        if self.moments is None:
-            self.moments = _core.new_vector(size, dtype.name)
-        if self.moments.size != size or self.moments.dtype != dtype:
+        moments = self.memory.begin(size, dtype.name)
+        if moments.size != size or moments.dtype != dtype:
             msg = (
                 f"{function}: this {type(self).__name__} holds the memory of another network "
-                f"({self.moments.size // self.vectors} parameters of "
-                f"{self.moments.dtype}); this one has {n_params} of {dtype}: use a new "
+                f"({moments.size // self.vectors} parameters of "
+                f"{moments.dtype}); this one has {n_params} of {dtype}: use a new "
                 f"{type(self).__name__}, or reset()"
             )
             raise ValueError(msg)
-        return self.moments
+        return moments
 
     def __getstate__(self) -> dict[str, Any]:
         state = {n: v for n, v in vars(self).items() if n != "memory"}

@@ -100,7 +100,7 @@ class Lines(Meter):
 
 
 class CountedLines(Silence):
-    """A line every k steps of a fit, or every k epochs or so of several."""
+    """A line every k steps of a fit; of several fits, when k more epochs are done."""
 
     def __init__(self, every: int, epochs: int) -> None:
         self.every = every

@@ -60,7 +60,7 @@ def check_saturation(
         The network's loss.
     loss : float
         Of the last epoch.
-    x : ndarray, shape (rows, n_in)
+    x : Rows, shape (rows, n_in)
     t : ndarray, shape (rows, n_out)
         What the network was trained on.
     who : str

@@ -1,5 +1,6 @@
 """Settings: what a fit is asked, every option checked once, in the name of its door."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -92,6 +93,12 @@ class Settings:
                 continue
             if type(value) is not type(default) or value != default:
                 given[name] = check(function, name, value)
+
+    def with_optimizer(self, optimizer: Optimizer) -> "Settings":
+        """Return the same with another optimiser."""
+        other = copy.copy(self)
+        vars(other)["optimizer"] = optimizer
+        return other
 
 
 Check: TypeAlias = Callable[[str, str, Any], Any]

@@ -5,6 +5,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import LabelBinarizer
@@ -30,11 +31,13 @@ from siglin.estimators._checked import checked
 class _Neurons(ClassifierMixin, BaseEstimator):
     """One neuron for two classes, or one for each of more, against all others."""
 
+    _sparse: str | bool = False  # what of sparse rows it takes, as scikit-learn says it
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(with_owned(state))
 
     def _fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        X, y = checked(self, X, y)
+        X, y = checked(self, X, y, accept_sparse=self._sparse)
         check_classification_targets(y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
@@ -47,7 +50,8 @@ class _Neurons(ClassifierMixin, BaseEstimator):
         if len(self.classes_) < 2:
             raise ValueError(f"y must have more than one class, got {self.classes_}")
         targets = np.ascontiguousarray(binarizer.transform(y), X.dtype)
-        self._learn(np.ascontiguousarray(X), targets, y, sample_weight)
+        X = X if issparse(X) else np.ascontiguousarray(X)
+        self._learn(X, targets, y, sample_weight)
         return self
 
     @abstractmethod
@@ -67,12 +71,15 @@ class _Neurons(ClassifierMixin, BaseEstimator):
             One number for each row where there are two classes: > 0 is the second.
         """
         check_is_fitted(self)
-        X = checked(self, X, reset=False)
+        X = checked(self, X, reset=False, accept_sparse=self._sparse)
         dtype = self.coef_.dtype
         w = np.ascontiguousarray(self.coef_.T)
-        z = forward(
-            X.astype(dtype, copy=False), w, self.intercept_, activation="identity"
-        )
+        X = X.astype(dtype, copy=False)
+        z: Array
+        if issparse(X):
+            z = X @ w + self.intercept_
+        else:
+            z = forward(X, w, self.intercept_, activation="identity")
         return z.ravel() if z.shape[1] == 1 else z
 
     def predict(self, X: Any) -> Any:
@@ -212,13 +219,20 @@ class NeuronClassifier(_Neurons):
         self.callback = callback
         self.verbose = verbose
 
+    _sparse = "csr"
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Train on X and y.
 
         Parameters
         ----------
-        X : array_like, shape (n_samples, n_features)
+        X : array_like or sparse matrix, shape (n_samples, n_features)
             float32 is trained in float32, everything else in float64.
         y : array_like, shape (n_samples,)
         sample_weight : array_like, shape (n_samples,), optional
