@@ -104,32 +104,6 @@ SIGLIN_INLINE void add_outer(T* rows, const T* x, index_t n, const T* change, T 
     }
 }
 
-struct quick_sigmoid {
-    template <class T>
-    static SIGLIN_INLINE ValueAndDerivative<T> both(Vec<T> z, Vec<T> existing) {
-        const QuickSigmoid<T> s = quick_sigmoid_parts<T>(z, existing);
-        return {s.value, s.rest * s.value};
-    }
-};
-
-template <class F>
-struct padded {
-    template <class T>
-    static SIGLIN_INLINE ValueAndDerivative<T> both(Vec<T> z, Vec<T> existing) {
-        const auto parts = F::template both<T>(z);
-        return {parts.value * existing, parts.derivative * existing};
-    }
-};
-
-template <class Visit>
-SIGLIN_INLINE void with_padded_activation(Activation f, Visit visit) {
-    if (f == Activation::sigmoid) {
-        visit(quick_sigmoid{});
-        return;
-    }
-    with_activation(f, [&](auto activation) { visit(padded<decltype(activation)>{}); });
-}
-
 template <class T>
 class Descent {
   public:
@@ -259,19 +233,45 @@ class Descent {
         const T* x = first;
         for (index_t l = 0; l < last_; ++l) {
             const DescentLayer<T>& d = layers_[l];
-            with_padded_activation(args_.layers[l].activation, [&](auto f) {
+            if (args_.layers[l].activation == Activation::sigmoid) {
                 pre_activations(l, x, [&](int v, Vec<T> z) SIGLIN_LAMBDA_INLINE {
-                    const auto both =
-                        decltype(f)::template both<T>(z, load(d.existing + v * L));
-                    store(d.a + v * L, both.value);
-                    store(d.derivative + v * L, both.derivative);
+                    quick_sigmoid(d, v, z);
                 });
-            });
+            } else {
+                activation(l, x);
+            }
             x = d.a;
         }
         output(s, x, t);
         for (index_t l = last_; l >= 0; --l) {
             backward(l, l == 0 ? first : layers_[l - 1].a);
+        }
+    }
+
+    SIGLIN_INLINE void quick_sigmoid(const DescentLayer<T>& d, int v, Vec<T> z) {
+        const QuickSigmoid<T> s = quick_sigmoid_parts<T>(z, load(d.existing + v * L));
+        store(d.a + v * L, s.value);
+        store(d.derivative + v * L, s.rest * s.value);
+    }
+
+    // Outputs and derivatives of layer l; not in the one pass over its vectors, which
+    // would be compiled for every activation.
+    void activation(index_t l, const T* x) {
+        const RowLayer& layer = args_.layers[l];
+        const DescentLayer<T>& d = layers_[l];
+        pre_activations(l, x, [&](int v, Vec<T> z) SIGLIN_LAMBDA_INLINE {
+            if (layer.n_out == 1) {
+                store(d.a, z, OneLane{});
+            } else {
+                store(d.a + v * L, z);
+            }
+        });
+        if (layer.activation == Activation::sigmoid) {
+            for (int v = 0; v < d.vecs; ++v) {
+                quick_sigmoid(d, v, load(d.a + v * L));
+            }
+        } else {
+            activate<T>(layer.activation, d.a, d.a, d.derivative, layer.n_out);
         }
     }
 
@@ -299,16 +299,11 @@ class Descent {
                 });
             });
         } else if (args_.loss.kind == Loss::squared_error) {
-            with_padded_activation(args_.layers[last_].activation, [&](auto f) {
-                pre_activations(last_, x, [&](int v, Vec<T> z) SIGLIN_LAMBDA_INLINE {
-                    lanes_at(v, [&](auto lanes) SIGLIN_LAMBDA_INLINE {
-                        const auto both =
-                            decltype(f)::template both<T>(z, load(d.existing + v * L));
-                        const Vec<T> difference = both.value - load(t + v * L, lanes);
-                        store(d.dz + v * L, difference * both.derivative);
-                        store(kept + v * L, difference, lanes);
-                    });
-                });
+            activation(last_, x);
+            for_each_block<T>(n_out, [&](index_t j, auto lanes) SIGLIN_LAMBDA_INLINE {
+                const Vec<T> difference = load(d.a + j) - load(t + j, lanes);
+                store(d.dz + j, difference * load(d.derivative + j));
+                store(kept + j, difference, lanes);
             });
         } else if (args_.loss.kind == Loss::cross_entropy) {
             pre_activations(last_, x, [&](int v, Vec<T> z) SIGLIN_LAMBDA_INLINE {

@@ -185,13 +185,13 @@ struct PlainBce {
     T e[kNeuronBlock];
     T scale[kNeuronBlock];
 
-    explicit PlainBce(const NeuronRowsArgs<T>&) {
+    PlainBce() {
         clear(total);
         clear(product);
         clear(db);
     }
     // z becomes dz, of `rows` rows, rounded up to `count` with zeros.
-    SIGLIN_INLINE void take(T* z, const T* t, const T*, index_t rows, index_t count) {
+    void take(T* z, const T* t, index_t rows, index_t count) {
         neuron_exp(z, e, scale, count);
         index_t r = 0;
         for (; r + kNeuronLanes<T> <= rows; r += kNeuronLanes<T>) {
@@ -208,11 +208,11 @@ struct PlainBce {
                            product.v[v], db.v[v]);
         }
     }
-    SIGLIN_INLINE void end_products() {
+    void end_products() {
         logarithms += log_of_products(product);
         clear(product);
     }
-    SIGLIN_INLINE double loss() {
+    double loss() {
         end_products();
         return static_cast<double>(sum(total)) + logarithms;
     }
@@ -231,7 +231,7 @@ struct AnyLoss {
         clear(total);
         clear(db);
     }
-    SIGLIN_INLINE void take(T* z, const T* t, const T* w, index_t rows, index_t count) {
+    void take(T* z, const T* t, const T* w, index_t rows, index_t count) {
         with_loss(loss_of_rows, [&](auto f) { take_by(f, z, t, w, rows, count); });
     }
     template <class F>
@@ -254,15 +254,17 @@ struct AnyLoss {
             }
         }
     }
-    SIGLIN_INLINE void end_products() {}
-    SIGLIN_INLINE double loss() { return static_cast<double>(sum(total)); }
+    double loss() const { return static_cast<double>(sum(total)); }
 };
 
-template <class Losses, class T>
-double neuron_rows_pass(const NeuronRowsArgs<T>& args) {
+// The contract is NeuronRowsArgs'.
+template <class T>
+double neuron_rows_gradient(const NeuronRowsArgs<T>& args) {
     constexpr int L = kLanes<T>;
     const index_t n_in = args.x.cols;
-    Losses losses(args);
+    const bool is_plain = args.loss.kind == Loss::bce && args.weights == nullptr;
+    PlainBce<T> plain;
+    AnyLoss<T> any(args);
     if (!args.accumulate) {
         for (index_t i = 0; i < n_in; ++i) {
             args.dw[i] = 0;
@@ -297,7 +299,11 @@ double neuron_rows_pass(const NeuronRowsArgs<T>& args) {
         row_products(x, args.w, n_in, start, z, rows);
         const index_t count =
             (rows + kNeuronLanes<T> - 1) / kNeuronLanes<T> * kNeuronLanes<T>;
-        losses.take(z, t, w, rows, count);
+        if (is_plain) {
+            plain.take(z, t, rows, count);
+        } else {
+            any.take(z, t, w, rows, count);
+        }
         for (index_t r = 0; r < count; r += L) {
             store(z + r, broadcast(args.scale) * load(z + r));
         }
@@ -314,23 +320,15 @@ double neuron_rows_pass(const NeuronRowsArgs<T>& args) {
         if (i < n_in) {
             add_gradients<T, 1>(x, next, z, rows, i, first_lanes<T>(n_in - i), args.dw);
         }
-        if ((begin + kNeuronBlock) % kProductRows == 0) {
-            losses.end_products();
+        if (is_plain && (begin + kNeuronBlock) % kProductRows == 0) {
+            plain.end_products();
         }
     }
     if (args.db != nullptr) {
-        *args.db = (args.accumulate ? *args.db : T(0)) + args.scale * sum(losses.db);
+        *args.db = (args.accumulate ? *args.db : T(0)) +
+                   args.scale * sum(is_plain ? plain.db : any.db);
     }
-    return losses.loss();
-}
-
-// The contract is NeuronRowsArgs'.
-template <class T>
-double neuron_rows_gradient(const NeuronRowsArgs<T>& args) {
-    if (args.loss.kind == Loss::bce && args.weights == nullptr) {
-        return neuron_rows_pass<PlainBce<T>, T>(args);
-    }
-    return neuron_rows_pass<AnyLoss<T>, T>(args);
+    return is_plain ? plain.loss() : any.loss();
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 // arithmetic.
 #pragma once
 
+#include <type_traits>
+
 #include "../kernel_table.h"
 #include "activation.h"
 #include "dropout.h"
@@ -11,8 +13,8 @@
 namespace siglin::SIGLIN_TARGET {
 namespace {
 
-// a = f(b + x @ w), derivative = f'(...) if wanted: the chains of product.h, one row of
-// them.
+// a = f(b + x @ w), derivative = f'(...) unless that is 1: the chains of product.h, one
+// row of them.
 template <class F, class T>
 SIGLIN_INLINE void row_forward(const RowLayer& layer, const T* params, const T* x, T* a,
                                T* derivative) {
@@ -25,8 +27,8 @@ SIGLIN_INLINE void row_forward(const RowLayer& layer, const T* params, const T* 
         for (index_t i = 0; i < layer.n_in; ++i) {
             z = fma(broadcast(x[i]), load(w + i * layer.n_out + j, lanes), z);
         }
-        if (derivative == nullptr) {
-            store(a + j, F::template value<T>(z), lanes);
+        if constexpr (std::is_same_v<F, activation::identity>) {
+            store(a + j, z, lanes);
         } else {
             const auto both = F::template both<T>(z);
             store(a + j, both.value, lanes);
