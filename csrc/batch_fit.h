@@ -181,8 +181,7 @@ class BatchFit {
             // The loss of the row itself, which counts once whatever it weighs.
             const auto own = static_cast<double>(batch.weights[batch.row(0)]);
             const double loss = runner_.loss(params, grads_.data(), batch, progress_);
-            return loss / own +
-                   penalties_of(objective, *job_.plan, params, grads_.data());
+            return penalised(loss / own, objective, *job_.plan, params, grads_.data());
         }
         if (!objective.is_plain()) {
             return objective_of(objective, runner_, *job_.plan, params, grads_.data(),

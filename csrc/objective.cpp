@@ -24,31 +24,30 @@ double objective_of(const Objective& objective, NetworkRunner<T>& runner,
             loss /= static_cast<double>(plan.n_out());
         }
     }
-    return loss + penalties_of(objective, plan, params, grads, share);
+    return penalised(loss, objective, plan, params, grads, share);
 }
 
 template <class T>
-double penalties_of(const Objective& objective, const NetworkPlan& plan,
-                    const T* params, T* grads, double share) {
+double penalised(double loss, const Objective& objective, const NetworkPlan& plan,
+                 const T* params, T* grads, double share) {
     if (objective.l1 == 0 && objective.l2 == 0) {
-        return 0;
+        return loss;
     }
-    double total = 0;
     for (const RowLayer& layer : plan.layers) {
-        total += kernel_table().kernels<T>().penalise(
+        loss += kernel_table().kernels<T>().penalise(
             {params + layer.w, grads == nullptr ? nullptr : grads + layer.w,
              layer.n_in * layer.n_out, static_cast<T>(objective.l1 * share),
              static_cast<T>(objective.l2 * share)});
     }
-    return total;
+    return loss;
 }
 
 #define SIGLIN_INSTANTIATE(T)                                                          \
     template double objective_of<T>(const Objective&, NetworkRunner<T>&,               \
                                     const NetworkPlan&, const T*, T*, const Batch<T>&, \
                                     const Progress&);                                  \
-    template double penalties_of<T>(const Objective&, const NetworkPlan&, const T*,    \
-                                    T*, double);
+    template double penalised<T>(double, const Objective&, const NetworkPlan&,         \
+                                 const T*, T*, double);
 
 SIGLIN_INSTANTIATE(float)
 SIGLIN_INSTANTIATE(double)

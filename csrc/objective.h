@@ -21,11 +21,11 @@ struct Objective {
 // Whether the loss clips probabilities, as LossArgs.
 bool clips(const Objective& objective, const NetworkPlan& plan);
 
-// The penalties, as if the batch's weight were 1 / share; with grads, their gradient is
-// added.
+// A loss with the penalties, as if the batch's weight were 1 / share; with grads, their
+// gradient is added.
 template <class T>
-double penalties_of(const Objective& objective, const NetworkPlan& plan,
-                    const T* params, T* grads, double share = 1);
+double penalised(double loss, const Objective& objective, const NetworkPlan& plan,
+                 const T* params, T* grads, double share = 1);
 
 // The objective of a batch; with grads, its gradient (n_params).
 template <class T>

@@ -520,8 +520,10 @@ def test_a_weight_that_the_dtype_rounds_to_0_makes_no_step(dtype):
         if dtype == np.float64
         else 1e-60
     )
-    want = net.loss([X], [1])
-    loss = net.learn_one(X, 1, lr=0.1, optimizer="adam", sample_weight=float(tiny))
+    want = net.loss(X[None].astype(dtype), [1])
+    loss = net.learn_one(
+        X.astype(dtype), 1, lr=0.1, optimizer="adam", sample_weight=float(tiny)
+    )
     assert loss == pytest.approx(want)
     assert state(net) == before
 
@@ -529,8 +531,8 @@ def test_a_weight_that_the_dtype_rounds_to_0_makes_no_step(dtype):
 def test_the_loss_of_a_light_row_is_its_own(dtype):
     net = make("smallest", dtype)
     other = make("smallest", dtype)
-    want = other.learn_one(X, 1, lr=0.1, l2=1.0)
-    got = net.learn_one(X, 1, lr=0.1, l2=1.0, sample_weight=1e-14)
+    want = other.learn_one(X.astype(dtype), 1, lr=0.1, l2=1.0)
+    got = net.learn_one(X.astype(dtype), 1, lr=0.1, l2=1.0, sample_weight=1e-14)
     assert got == pytest.approx(want, rel=1e-6 if dtype == np.float32 else 1e-13)
 
 

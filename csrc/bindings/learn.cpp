@@ -58,7 +58,7 @@ bool step_by_gradients(const FitJob<T>& job, const T* grads) {
     if (!settings.objective.is_plain()) {
         changed = Buffer<T>(plan.n_params);
         std::copy_n(grads, plan.n_params, changed.data());
-        penalties_of(settings.objective, plan, job.state.params, changed.data());
+        penalised(0.0, settings.objective, plan, job.state.params, changed.data());
         grads = changed.data();
     }
     Stepper<T> stepper(job, grads);
