@@ -208,18 +208,15 @@ double any_block(const BlockLoss<T>& args, const W& weights) {
 
 template <class T>
 double block_loss(const BlockLoss<T>& args, T* kept) {
-    if (args.weights != nullptr || args.clips) {
-        const Weights each{args.scale, LossLimits<T>(args.clips),
-                           [&](index_t at, auto) SIGLIN_LAMBDA_INLINE {
-                               return args.weights == nullptr ? broadcast(T(1))
-                                                              : load(args.weights + at);
-                           }};
-        return any_block(args, each);
-    }
-    if (args.loss.kind == Loss::bce) {
+    if (args.loss.kind == Loss::bce && args.weights == nullptr && !args.clips) {
         return bce_block(args, kept);
     }
-    return any_block(args, NoWeights<T>{args.scale});
+    const Weights each{args.scale, LossLimits<T>(args.clips),
+                       [&](index_t at, auto) SIGLIN_LAMBDA_INLINE {
+                           return args.weights == nullptr ? broadcast(T(1))
+                                                          : load(args.weights + at);
+                       }};
+    return any_block(args, each);
 }
 
 }  // namespace

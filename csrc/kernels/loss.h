@@ -151,14 +151,6 @@ SIGLIN_INLINE void with_loss(const LossChoice& choice, Visit visit) {
     }
 }
 
-// Weights of outputs: what wraps a loss.
-template <class T>
-struct NoWeights {
-    T scale;
-    SIGLIN_INLINE Vec<T> scale_at(index_t, auto) const { return broadcast(scale); }
-    SIGLIN_INLINE Vec<T> weighted(Vec<T> loss, index_t, auto) const { return loss; }
-};
-
 // What each output adds to a loss lies between these where probabilities are clipped.
 template <class T>
 struct LossLimits {
@@ -180,7 +172,8 @@ struct LossLimits {
     static constexpr double kEps = sizeof(T) == 4 ? 0x1p-23 : 0x1p-52;
 };
 
-// weight_at(i, lanes): the weights of the outputs from i on.
+// Weights of outputs, 1 or others: what wraps a loss. weight_at(i, lanes): those of the
+// outputs from i on.
 template <class T, class WeightAt>
 struct Weights {
     T scale;
@@ -228,9 +221,6 @@ SIGLIN_INLINE double loss_of_run(F loss, const LossArgs<T>& args, index_t at, in
 template <class F, class T>
 double loss_of_rows(F loss, const LossArgs<T>& args) {
     const index_t n = args.rows * args.cols;
-    if (args.weights == nullptr && !args.clips) {
-        return loss_of_run(loss, args, 0, n, NoWeights<T>{args.scale});
-    }
     const LossLimits<T> limits(args.clips);
     // All outputs together where each has a weight of its own, or none; else row by
     // row.
