@@ -100,6 +100,10 @@ class Optimizer:
         size = self.vectors * n_params
         moments = self.memory.begin(size, dtype.name)
         if moments.size != size or moments.dtype != dtype:
+            if self.memory.is_busy:
+                raise RuntimeError(
+                    f"{function}: the optimizer is busy with another fit"
+                )
             msg = (
                 f"{function}: this {type(self).__name__} holds the memory of another network "
                 f"({moments.size // self.vectors} parameters of "
