@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 WHEEL_LIMIT = 1_300_000  # bytes
 IMPORT_LIMIT = 0.030  # seconds
-IMPORT_ROUNDS = 15
+IMPORT_ROUNDS = 40
 LIBRARIES = {"libc.so.6", "libm.so.6", "libstdc++.so.6", "libgcc_s.so.1"}
 LOADER = "ld-linux"  # needed on some architectures
 # The module itself, and what threadpoolctl looks for and calls.

@@ -115,12 +115,13 @@ __all__ = [
 ]
 
 # Parts that not every program needs, imported when one is first asked for.
-_LAZY = ("convert", "estimators", "plot", "reference")
+_LAZY = ("convert", "estimators", "files", "plot", "reference")
 
 if TYPE_CHECKING:
     # What type checkers read, in place of __getattr__, which would let every name pass.
     from siglin import convert as convert
     from siglin import estimators as estimators
+    from siglin import files as files
     from siglin import plot as plot
     from siglin import reference as reference
 else:
@@ -134,7 +135,7 @@ else:
 def __dir__() -> list[str]:
     """Return what is public: names without an underscore, lazy ones among them."""
     special = [name for name in globals() if name.startswith("__")]
-    return sorted({*special, *__all__, *_LAZY, "errors", "files", "threads"})
+    return sorted({*special, *__all__, *_LAZY, "errors", "threads"})
 
 
 # Pickles, messages and help say siglin.Network, wherever in the package it is written.

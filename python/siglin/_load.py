@@ -3,7 +3,6 @@
 import os
 from typing import Any
 
-from siglin import files
 from siglin._network import Network
 from siglin._neuron import Neuron, Perceptron
 
@@ -18,7 +17,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     allow_nonfinite: bool = False,
-    max_bytes: int = files.MAX_BYTES,
+    max_bytes: int = 2**31,  # files.MAX_BYTES
 ) -> Any:
     """Return the network, neuron or perceptron that a file holds.
 
@@ -67,5 +66,7 @@ def load(
         ...
     siglin.ModelFormatError: load: broken.safetensors: not a safetensors file
     """
+    from siglin import files  # noqa: PLC0415  not at every import of siglin
+
     record = files.load(path, allow_nonfinite=allow_nonfinite, max_bytes=max_bytes)
     return KINDS[record.kind]._from_record(record)

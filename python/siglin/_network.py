@@ -32,10 +32,11 @@ from siglin._training.history import Callback, History
 from siglin._training.optimizers import Optimizer
 from siglin._training.settings import Settings
 from siglin._training.validation import Held, hold_out
-from siglin.files import Record, save
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from siglin.files import Record
 
 
 class Network(Online):
@@ -179,11 +180,13 @@ bias=True, dtype='float64')
         """
         params = self._parameters.snapshot()
         generator = self._parameters.snapshot_generator(self._generator)
+        from siglin.files import Record, save  # noqa: PLC0415  not at every import
+
         record = Record(self._kind, self._plan, params, generator)
         save(record, path, overwrite=overwrite)
 
     @classmethod
-    def _from_record(cls, record: Record) -> "Self":
+    def _from_record(cls, record: "Record") -> "Self":
         """Return a new network of a checked record."""
         network = cls.__new__(cls)
         network._plan = record.plan

@@ -26,10 +26,11 @@ from siglin._network import Network
 from siglin._plan import Plan
 from siglin._training.history import History
 from siglin.errors import DivergenceError
-from siglin.files import Record, save
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from siglin.files import Record
 
 _perceptron_fit: Callable[..., tuple[list[int], int, str]] = _core.perceptron_fit
 
@@ -221,11 +222,13 @@ class Perceptron:
         Perceptron(2, bias=False, dtype='float64')
         """
         plan = Plan((self._n_in, 1), ("step",), (self._bias,), "")
+        from siglin.files import Record, save  # noqa: PLC0415  not at every import
+
         record = Record("Perceptron", plan, self._parameters.snapshot())
         save(record, path, overwrite=overwrite)
 
     @classmethod
-    def _from_record(cls, record: Record) -> "Self":
+    def _from_record(cls, record: "Record") -> "Self":
         """Return a new perceptron of a checked record."""
         plan, params = record.plan, record.params
         model = cls(plan.sizes[0], bias=plan.biases[0], dtype=params.dtype)

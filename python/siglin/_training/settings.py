@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from siglin._data.arrays import (
@@ -20,7 +19,6 @@ MAX_COUNT = 2**63 - 1  # of epochs and rows, in the native loop
 Schedule: TypeAlias = Callable[[int], float]
 
 
-@dataclass(frozen=True, init=False, eq=False)
 class Settings:
     """The options of a fit, as its door was given them.
 
