@@ -100,8 +100,8 @@ def check_hardening(path: Path) -> None:
 def check_import_cost() -> None:
     """Time the import of siglin where numpy is loaded: the fastest of several processes.
 
-    In processor time: on a machine that does other work, waiting for it is no cost. Not as
-    the difference of two imports, each of which takes ten times as long.
+    In processor time, which leaves out what other programs take. The difference of two
+    whole imports would be noise: each takes ten times as long.
     """
     program = (
         "import numpy, time; t = time.process_time(); "

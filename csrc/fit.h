@@ -68,9 +68,9 @@ struct FitValidation {
     MatrixView<const T> t = {};
     const T* weights = nullptr;  // of its rows; null: 1
     SparseView<T> sparse = {};   // as Batch
-    // Stop after so many epochs in a row without an improvement, of the training loss
-    // if there are no such data, and leave the best parameters; 0: never, and leave the
-    // last.
+    // Stop after so many epochs in a row without an improvement, and leave the best
+    // parameters; 0: never stop, and leave the last ones. Without data the training
+    // loss is judged.
     index_t patience = 0;
     double min_delta = 0;  // an improvement is larger
 

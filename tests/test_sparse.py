@@ -1,4 +1,4 @@
-"""Sparse rows: what a network makes of them is what it makes of the same rows as a matrix."""
+"""Sparse rows give what the same rows give as a matrix, within rounding."""
 
 import pickle
 import subprocess

@@ -406,8 +406,8 @@ class Online(Passes):
     ) -> Result:
         """Take a step, and keep the memory of its optimiser's name alone.
 
-        Threads that begin with a name at once share what the first of them has kept. If
-        the step is refused, what was kept before stays. Plain descent has no memory.
+        Threads that begin with a name at once share the memory that the first of them
+        keeps. A refused step leaves the memory of the name before. Plain descent has none.
         """
         if not isinstance(optimizer, str) or optimizer == "gd":
             return step(settings)
